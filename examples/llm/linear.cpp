@@ -1,0 +1,64 @@
+#include "linear.hpp"
+
+namespace llm {
+
+void layer_input::set(qlite::matrix_view<const float> x) {
+  x_ = x;
+  has_float_rows_ = has_bfloat16_rows_ = false;
+  quantized_.invalidate();
+}
+
+template <>
+const packed_rows& layer_input::packed<float>(executor& threads) {
+  if (!has_float_rows_) float_rows_.pack<float>(x_, threads);
+  has_float_rows_ = true;
+  return float_rows_;
+}
+
+template <>
+const packed_rows& layer_input::packed<qlite::bfloat16>(executor& threads) {
+  if (!has_bfloat16_rows_) bfloat16_rows_.pack<qlite::bfloat16>(x_, threads);
+  has_bfloat16_rows_ = true;
+  return bfloat16_rows_;
+}
+
+linear::linear(std::size_t rows, std::size_t cols, const weight_format& format, const row_reader& read,
+               executor& threads) {
+  const auto fill = [&](auto&& w) {
+    for_each_piece(rows, cols, read, threads,
+                   [&](std::size_t first, qlite::matrix_view<const float> piece) { w.set_rows(first, piece); });
+    weights_ = std::move(w);
+  };
+  switch (format.what) {
+    case precision::float32:
+      fill(panel_matrix<float>(rows, cols));
+      break;
+    case precision::bfloat16:
+      fill(panel_matrix<qlite::bfloat16>(rows, cols));
+      break;
+    case precision::int8:
+    case precision::int4:
+      weights_ = quantized_matrix(rows, cols, format, read, threads);
+  }
+}
+
+std::size_t linear::rows() const {
+  return std::visit([](const auto& w) { return w.rows(); }, weights_);
+}
+std::size_t linear::cols() const {
+  return std::visit([](const auto& w) { return w.cols(); }, weights_);
+}
+std::size_t linear::bytes() const {
+  return std::visit([](const auto& w) { return w.bytes(); }, weights_);
+}
+
+void linear::apply(layer_input& x, qlite::matrix_view<float> y, const after& op, executor& threads) const {
+  if (const auto* float32 = std::get_if<panel_matrix<float>>(&weights_))
+    float32->multiply(x.packed<float>(threads), y, op, threads);
+  else if (const auto* bfloat16 = std::get_if<panel_matrix<qlite::bfloat16>>(&weights_))
+    bfloat16->multiply(x.packed<qlite::bfloat16>(threads), y, op, threads);
+  else
+    std::get<quantized_matrix>(weights_).multiply(x.floats(), x.quantized(), y, op, threads);
+}
+
+}    // namespace llm

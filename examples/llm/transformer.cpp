@@ -1,0 +1,173 @@
+#include "transformer.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <stdexcept>
+
+namespace llm {
+
+transformer::transformer(std::shared_ptr<const model_file> file, const model_format& format, executor& threads,
+                         const load_progress& progress)
+    : file_(std::move(file)), format_(format) {
+  const std::size_t layers = config().layers;
+  const auto report = [&](std::size_t done) {
+    if (progress) progress(done, layers + 1);
+  };
+  report(0);
+  for (std::size_t i = 0; i < layers; ++i) {
+    layer_weights layer;
+    layer.attention_norm = load_vector({role::attention_norm, i});
+    layer.qkv = load_linear({{role::query, i}, {role::key, i}, {role::value, i}}, format.layers, threads);
+    layer.attention_output = load_linear({{role::attention_output, i}}, format.layers, threads);
+    layer.ffn_norm = load_vector({role::ffn_norm, i});
+    layer.gate = load_linear({{role::gate, i}}, format.layers, threads);
+    layer.up = load_linear({{role::up, i}}, format.layers, threads);
+    layer.down = load_linear({{role::down, i}}, format.layers, threads);
+    layers_.push_back(std::move(layer));
+    report(i + 1);
+  }
+  output_norm_ = load_vector({role::output_norm, 0});
+  const tensor_id output{role::output, 0};
+  output_ = load_linear({file_->has(output) ? output : tensor_id{role::embedding, 0}}, format.output, threads);
+  report(layers + 1);
+}
+
+linear transformer::load_linear(const std::vector<tensor_id>& parts, const weight_format& format, executor& threads) {
+  std::size_t rows = 0;
+  for (const tensor_id id : parts) rows += shape_of(config(), id.what).rows;
+  const std::size_t cols = shape_of(config(), parts[0].what).cols;
+  const row_reader read = [&](std::size_t first, qlite::matrix_view<float> out) {
+    std::size_t part_begin = 0;
+    for (const tensor_id id : parts) {    // the rows that lie in each of the parts
+      const std::size_t part_end = part_begin + shape_of(config(), id.what).rows;
+      const std::size_t begin = std::max(first, part_begin);
+      const std::size_t end = std::min(first + out.rows(), part_end);
+      if (begin < end) file_->read_rows(id, begin - part_begin, {out.row(begin - first), end - begin, cols});
+      part_begin = part_end;
+    }
+  };
+  linear layer(rows, cols, format, read, threads);
+  weights_ += rows * cols;
+  bytes_ += layer.bytes();
+  return layer;
+}
+
+std::vector<float> transformer::load_vector(tensor_id id) {
+  std::vector<float> values(shape_of(config(), id.what).cols);
+  file_->read_rows(id, 0, {values.data(), 1, values.size()});
+  weights_ += values.size();
+  bytes_ += values.size() * sizeof(float);
+  return values;
+}
+
+session::session(const transformer& model, std::size_t capacity, std::size_t batch, executor& threads)
+    : model_(model),
+      threads_(threads),
+      batch_(std::max<std::size_t>(1, std::min(batch, capacity))),
+      cache_(model.config(), capacity),
+      attention_(model.config(), capacity, threads.concurrency()),
+      rotary_(model.config(), capacity) {
+  const model_config& c = model.config();
+  hidden_ = array<float>(batch_ * c.width);
+  normalized_ = array<float>(batch_ * c.width);
+  qkv_ = array<float>(batch_ * (c.query_width() + 2 * c.kv_width()));
+  attended_ = array<float>(batch_ * c.query_width());
+  gate_ = array<float>(batch_ * c.ffn_width);
+}
+
+/// x / sqrt(mean(x^2) + epsilon) * weight, row by row (Zhang and Sennrich, 2019).
+void session::normalize(qlite::matrix_view<const float> x, const std::vector<float>& weight,
+                        qlite::matrix_view<float> out) {
+  const auto normalize_rows = [&](std::size_t begin, std::size_t end) {
+    for (std::size_t r = begin; r < end; ++r) {
+      const float* const row = x.row(r);
+      const std::size_t whole = x.cols() / lanes * lanes;
+      vec squares(0.0f);
+      for (std::size_t i = 0; i < whole; i += lanes) squares = xsimd::fma(load(row + i), load(row + i), squares);
+      float sum = sum_of(squares);
+      for (std::size_t i = whole; i < x.cols(); ++i) sum += row[i] * row[i];
+      const float scale = 1.0f / std::sqrt(sum / static_cast<float>(x.cols()) + model_.config().norm_epsilon);
+      for (std::size_t i = 0; i < x.cols(); ++i) out(r, i) = row[i] * scale * weight[i];
+    }
+  };
+  if (x.rows() * x.cols() < 16384)    // not worth waking the threads
+    normalize_rows(0, x.rows());
+  else
+    for_each_slice(threads_, x.rows(), normalize_rows);
+}
+
+void session::run_layer(std::size_t index, std::size_t rows) {
+  const model_config& c = model_.config();
+  const layer_weights& layer = model_.layers()[index];
+  const auto hidden = rows_of(hidden_, rows, c.width);
+  const auto normalized = rows_of(normalized_, rows, c.width);
+  const auto qkv = rows_of(qkv_, rows, c.query_width() + 2 * c.kv_width());
+  const auto attended = rows_of(attended_, rows, c.query_width());
+  const auto gate = rows_of(gate_, rows, c.ffn_width);
+
+  normalize(hidden, layer.attention_norm, normalized);
+  input_.set(normalized);
+  layer.qkv.apply(input_, qkv, {}, threads_);
+  const auto rotate_and_store = [&](std::size_t begin, std::size_t end) {
+    for (std::size_t r = begin; r < end; ++r) {
+      float* const query = qkv.row(r);
+      float* const key = query + c.query_width();
+      rotary_.apply(query, c.heads + c.kv_heads, position_ + r);    // keys follow the queries
+      cache_.store(index, position_ + r, key, key + c.kv_width());
+    }
+  };
+  if (rows < 16)
+    rotate_and_store(0, rows);
+  else
+    for_each_slice(threads_, rows, rotate_and_store);
+  attention_.apply(cache_, index, position_, {qkv.data(), rows, c.query_width(), qkv.row_stride()}, attended, threads_);
+  input_.set(attended);
+  layer.attention_output.apply(input_, hidden, {then::add, hidden}, threads_);
+
+  normalize(hidden, layer.ffn_norm, normalized);
+  input_.set(normalized);
+  layer.gate.apply(input_, gate, {then::silu, {}}, threads_);
+  layer.up.apply(input_, gate, {then::multiply, gate}, threads_);    // silu(gate) * up, in place
+  input_.set(gate);
+  layer.down.apply(input_, hidden, {then::add, hidden}, threads_);
+}
+
+qlite::matrix_view<const float> session::forward(const token* tokens, std::size_t count) {
+  const model_config& c = model_.config();
+  if (count > batch_ || count > capacity() - position_) {
+    throw std::runtime_error("the text is longer than the " + std::to_string(capacity()) +
+                             " positions of this session (--context)");
+  }
+  for (std::size_t r = 0; r < count; ++r) {
+    if (tokens[r] < 0 || static_cast<std::size_t>(tokens[r]) >= c.vocabulary)
+      throw std::runtime_error("token " + std::to_string(tokens[r]) + " is not in the vocabulary of the model");
+    model_.file().read_rows({role::embedding, 0}, static_cast<std::size_t>(tokens[r]),
+                            {hidden_.data() + r * c.width, 1, c.width});
+  }
+  for (std::size_t i = 0; i < c.layers; ++i) run_layer(i, count);
+  position_ += count;
+  normalize(rows_of(hidden_, count, c.width), model_.output_norm(), rows_of(normalized_, count, c.width));
+  return rows_of(normalized_, count, c.width);
+}
+
+void session::logits(qlite::matrix_view<const float> hidden, qlite::matrix_view<float> out) {
+  input_.set(hidden);
+  model_.output().apply(input_, out, {}, threads_);
+}
+
+const float* session::prompt(const token* tokens, std::size_t count) {
+  const model_config& c = model_.config();
+  if (count == 0) throw std::runtime_error("a text without tokens has no next one");
+  qlite::matrix_view<const float> hidden;
+  for (std::size_t done = 0; done < count;) {
+    const std::size_t n = std::min(batch_, count - done);
+    hidden = forward(tokens + done, n);
+    done += n;
+  }
+  logits_.require(c.vocabulary);
+  logits({hidden.row(hidden.rows() - 1), 1, c.width}, {logits_.data(), 1, c.vocabulary});
+  return logits_.data();
+}
+
+}    // namespace llm

@@ -1,0 +1,97 @@
+// The Llama architecture: token embedding, layers of attention and SwiGLU feed-forward with RMSNorm before each, and
+// the output layer. `transformer` holds weights, `session` one running text.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "attention.hpp"
+#include "linear.hpp"
+#include "model_file.hpp"
+
+namespace llm {
+
+/// Told how far loading is, from 0 to `total` steps.
+using load_progress = std::function<void(std::size_t done, std::size_t total)>;
+
+/// The formats of a model's weights. The output layer has its own, as in most quantized models: it is as wide as the
+/// vocabulary, its errors go straight into the logits, and in small models it may be a quarter of all weights.
+struct model_format {
+  weight_format layers;
+  weight_format output;
+};
+
+struct layer_weights {
+  std::vector<float> attention_norm, ffn_norm;
+  linear qkv;    ///< query, key and value rows, one below the other: one product instead of three
+  linear attention_output, gate, up, down;
+};
+
+class transformer {
+ public:
+  /// Loads layer by layer; besides the weights, only a few megabytes are needed at a time. Embedding rows are read from
+  /// the file when they are needed, which therefore stays open.
+  transformer(std::shared_ptr<const model_file> file, const model_format& format, executor& threads,
+              const load_progress& progress = {});
+
+  const model_config& config() const { return file_->config(); }
+  const model_format& format() const { return format_; }
+  const model_file& file() const { return *file_; }
+  /// Weights held in memory, and the bytes that they take: layers, norms and output; not the embedding rows.
+  std::size_t weights() const { return weights_; }
+  std::size_t bytes() const { return bytes_; }
+
+  const std::vector<layer_weights>& layers() const { return layers_; }
+  const std::vector<float>& output_norm() const { return output_norm_; }
+  const linear& output() const { return output_; }
+
+ private:
+  linear load_linear(const std::vector<tensor_id>& parts, const weight_format& format, executor& threads);
+  std::vector<float> load_vector(tensor_id id);
+
+  std::shared_ptr<const model_file> file_;
+  model_format format_;
+  std::vector<layer_weights> layers_;
+  std::vector<float> output_norm_;
+  linear output_;
+  std::size_t weights_ = 0, bytes_ = 0;
+};
+
+class session {
+ public:
+  /// Room for `capacity` positions, of which up to `batch` are computed at once.
+  session(const transformer& model, std::size_t capacity, std::size_t batch, executor& threads);
+
+  std::size_t capacity() const { return cache_.capacity(); }
+  std::size_t batch() const { return batch_; }
+  std::size_t position() const { return position_; }
+  /// Begins another text.
+  void reset() { position_ = 0; }
+
+  /// Appends at most batch() tokens and returns their last hidden states [count, width], normalized. Valid until the
+  /// next call. Throws std::runtime_error if the tokens do not fit.
+  qlite::matrix_view<const float> forward(const token* tokens, std::size_t count);
+  /// logits [m, vocabulary] of hidden states [m, width].
+  void logits(qlite::matrix_view<const float> hidden, qlite::matrix_view<float> out);
+  /// Appends any number of tokens (at least one) and returns the logits after the last one, [vocabulary].
+  const float* prompt(const token* tokens, std::size_t count);
+
+ private:
+  void normalize(qlite::matrix_view<const float> x, const std::vector<float>& weight, qlite::matrix_view<float> out);
+  void run_layer(std::size_t index, std::size_t rows);
+  qlite::matrix_view<float> rows_of(array<float>& buffer, std::size_t rows, std::size_t cols) const {
+    return {buffer.data(), rows, cols};
+  }
+
+  const transformer& model_;
+  executor& threads_;
+  std::size_t batch_, position_ = 0;
+  kv_cache cache_;
+  attention attention_;
+  rotary_embedding rotary_;
+  layer_input input_;
+  array<float> hidden_, normalized_, qkv_, attended_, gate_, logits_;
+};
+
+}    // namespace llm

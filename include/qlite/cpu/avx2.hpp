@@ -1,0 +1,180 @@
+// AVX2 with FMA and F16C, and the same with the VEX-encoded dot product (AVX-VNNI). A strip of 16 columns is two
+// registers.
+#pragma once
+
+#include <qlite/cpu/isa.hpp>
+
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+
+#include <qlite/cpu/simd.hpp>
+
+#include <immintrin.h>
+
+QLITE_BEGIN_FUNCTIONS
+namespace impl {
+
+struct avx2_common {
+  using floats = simd_floats<own_arch<xsimd::avx2>>;
+  struct weights {
+    __m256i v[2];
+  };
+  struct inputs {
+    __m256i v;
+  };
+  struct ints {
+    __m256i v[2];
+  };
+  struct words {
+    __m256i v[2];
+  };
+  static constexpr std::size_t k_unit = 4, row_unit = 1;
+
+  static constexpr tile_shape direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
+  static constexpr tile_shape group_tiles[] = {{4, 1}, {2, 1}};
+  static constexpr tile_shape row_tiles[] = {{4, 1}, {2, 1}};
+  static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
+  static constexpr tile_shape float_tiles[] = {{6, 1}, {3, 1}};
+
+  QLITE_INLINE static __m256i load(const std::byte* p) noexcept {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  QLITE_INLINE static weights load_bytes(const std::byte* p) noexcept { return {{load(p), load(p + 32)}}; }
+  QLITE_INLINE static void load_nibbles(const std::byte* p, weights& low, weights& high) noexcept {
+    const __m256i mask = _mm256_set1_epi8(15);
+    for (std::size_t i = 0; i < 2; ++i) {
+      const __m256i v = load(p + 32 * i);
+      low.v[i] = _mm256_and_si256(v, mask);
+      high.v[i] = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
+    }
+  }
+  QLITE_INLINE static void store_bytes(std::byte* p, weights w) noexcept {
+    for (std::size_t i = 0; i < 2; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32 * i), w.v[i]);
+  }
+
+  QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept {
+    std::int32_t unit;
+    std::memcpy(&unit, x, sizeof unit);
+    return {_mm256_set1_epi32(unit)};
+  }
+
+  QLITE_INLINE static ints start(std::int32_t z, std::int32_t sum) noexcept {
+    const __m256i v = _mm256_set1_epi32(
+        static_cast<std::int32_t>(0u - static_cast<std::uint32_t>(z) * static_cast<std::uint32_t>(sum)));
+    return {{v, v}};
+  }
+  template <code_kind C>
+  QLITE_INLINE static __m256i widen(const std::byte* bytes) noexcept {
+    const __m128i v = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes));
+    return C == code_kind::s8 ? _mm256_cvtepi8_epi32(v) : _mm256_cvtepu8_epi32(v);
+  }
+  template <code_kind C>
+  QLITE_INLINE static ints start(const std::byte* zeros, std::int32_t sum) noexcept {
+    ints r;
+    for (std::size_t i = 0; i < 2; ++i)
+      r.v[i] =
+          _mm256_sub_epi32(_mm256_setzero_si256(), _mm256_mullo_epi32(widen<C>(zeros + 8 * i), _mm256_set1_epi32(sum)));
+    return r;
+  }
+  QLITE_INLINE static ints add_ints(ints a, ints b) noexcept {
+    return {{_mm256_add_epi32(a.v[0], b.v[0]), _mm256_add_epi32(a.v[1], b.v[1])}};
+  }
+  QLITE_INLINE static floats to_floats(ints a) noexcept {
+    floats f;
+    for (std::size_t i = 0; i < 2; ++i) f.v[i] = floats::batch(_mm256_cvtepi32_ps(a.v[i]));
+    return f;
+  }
+
+  static constexpr std::size_t word_count = 1;
+  QLITE_INLINE static void load_words(const std::byte* p, words* w) noexcept {
+    for (std::size_t i = 0; i < 2; ++i) w[0].v[i] = load(p + 32 * i);
+  }
+  template <code_kind C, int Zero>
+  QLITE_INLINE static floats code(words w, int shift) noexcept {
+    floats f;
+    for (std::size_t i = 0; i < 2; ++i) {
+      const __m256i c = C == code_kind::s8 ? _mm256_srai_epi32(_mm256_slli_epi32(w.v[i], 24 - shift), 24)
+                                           : _mm256_and_si256(_mm256_srli_epi32(w.v[i], shift),
+                                                              _mm256_set1_epi32(C == code_kind::u4 ? 15 : 255));
+      f.v[i] = floats::batch(_mm256_cvtepi32_ps(c));
+    }
+    return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
+  }
+  template <code_kind C>
+  QLITE_INLINE static floats zero_floats(const std::byte* zeros) noexcept {
+    floats f;
+    for (std::size_t i = 0; i < 2; ++i) f.v[i] = floats::batch(_mm256_cvtepi32_ps(widen<C>(zeros + 8 * i)));
+    return f;
+  }
+};
+
+template <>
+struct isa<cpu::avx2> : avx2_common {
+  /// As for cpu::avx512: pairs are summed in 16 bits, eight units of nibbles or one of bytes before widening.
+  template <code_kind C>
+  static constexpr std::size_t burst = C == code_kind::u4 ? 8 : 1;
+  struct partial {
+    __m256i v[2];
+  };
+  QLITE_INLINE static partial start_partial() noexcept { return {{_mm256_setzero_si256(), _mm256_setzero_si256()}}; }
+  template <code_kind C>
+  QLITE_INLINE static void dot(partial& sum, weights w, inputs x) noexcept {
+    for (std::size_t i = 0; i < 2; ++i) {
+      if constexpr (C == code_kind::u4)
+        sum.v[i] = _mm256_add_epi16(sum.v[i], _mm256_maddubs_epi16(w.v[i], x.v));
+      else    // |w| <= 128 as an unsigned byte times x with the sign of w
+        sum.v[i] =
+            _mm256_add_epi16(sum.v[i], _mm256_maddubs_epi16(_mm256_abs_epi8(w.v[i]), _mm256_sign_epi8(x.v, w.v[i])));
+    }
+  }
+  QLITE_INLINE static void flush(ints& sum, partial p) noexcept {
+    for (std::size_t i = 0; i < 2; ++i)
+      sum.v[i] = _mm256_add_epi32(sum.v[i], _mm256_madd_epi16(p.v[i], _mm256_set1_epi16(1)));
+  }
+};
+
+#if defined(__AVXVNNI__)
+template <>
+struct isa<cpu::avx_vnni> : avx2_common {
+  template <code_kind>
+  static constexpr std::size_t burst = 0;
+  template <code_kind C>
+  QLITE_INLINE static void dot(ints& sum, weights w, inputs x) noexcept {
+    static_assert(C != code_kind::s8, "vpdpbusd multiplies unsigned weights by signed activations");
+    for (std::size_t i = 0; i < 2; ++i) {
+#if defined(__clang__)
+      sum.v[i] = _mm256_dpbusd_avx_epi32(sum.v[i], w.v[i], x.v);
+#else
+      __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum.v[i]) : "x"(w.v[i]), "x"(x.v));    // as in cpu/avx512.hpp
+#endif
+    }
+  }
+};
+#endif
+
+}    // namespace impl
+QLITE_END_FUNCTIONS
+
+#else
+
+QLITE_BEGIN_FUNCTIONS
+namespace impl {
+template <class B>
+struct isa<B, std::enable_if_t<std::is_same_v<B, cpu::avx2>>> {
+  static_assert(always_false<B>, "qlite: the backend cpu::avx2 needs -mavx2 -mfma -mf16c in this translation unit");
+};
+}    // namespace impl
+QLITE_END_FUNCTIONS
+
+#endif
+
+#if !defined(__AVXVNNI__) || !defined(__AVX2__)
+QLITE_BEGIN_FUNCTIONS
+namespace impl {
+template <class B>
+struct isa<B, std::enable_if_t<std::is_same_v<B, cpu::avx_vnni>>> {
+  static_assert(always_false<B>,
+                "qlite: the backend cpu::avx_vnni needs -mavx2 -mfma -mf16c -mavxvnni in this translation unit");
+};
+}    // namespace impl
+QLITE_END_FUNCTIONS
+#endif

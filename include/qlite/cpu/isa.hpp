@@ -1,0 +1,52 @@
+// What an instruction set must offer to the kernels. `isa<Backend>` is specialized by one file per instruction set in
+// this folder; everything else (blocking, group loop, tails, epilogues) is written once, in gemm/, on top of it.
+//
+//   k_unit, row_unit             weights of a row of W, and rows of X, that one dot product takes
+//   floats                       16 floats, one per column; load, store, splat and the functions of cpu/simd.hpp
+//   weights, inputs              registers with one unit: 16 columns x k_unit codes; k_unit codes of row_unit rows
+//   ints                         row_unit x 16 sums of 32 bits
+//
+// For INT8 activations (integer_tile.hpp); C is a code_kind:
+//   load_bytes(p)                one unit of byte codes; store_bytes(p, w) writes one
+//   load_nibbles(p, low, high)   two units of nibbles, the low ones first
+//   load_inputs(x), (x, y)       k_unit activation codes of one row (row_unit 1) or of two
+//   dot<C>(sum, w, x)            adds one unit of products to ints, or to a `partial` where burst is not 0
+//   burst<C>                     units that a partial takes before its 16-bit sums could overflow; 0: ints do
+//   start_partial(), flush(sum, p)       a partial of 0; widens one into ints
+//   start(z, a), start<C>(z[16], a)      ints that begin at -z * a: one zero point, or (row_unit 1) one a column
+//   add_ints(a, b)
+//   to_floats(sum)                       row_unit 1
+//   to_floats(sum, row, z, a), to_floats<C>(sum, row, z[16], a)    row_unit 2: one row, less z * a
+//
+// For weight-only products (float_tile.hpp):
+//   words, word_count, load_words(p, w)  the codes of a line
+//   code<C, Z>(word, shift)              16 columns of it at one k, less Z, as floats
+//   zero_floats<C>(z[16])                zero points as floats
+//
+// Register tiles (rows x strips): direct_tiles, group_tiles and row_tiles for INT8 activations (packed strips; many
+// rows with a scale per group; with one per row), float_direct_tiles and float_tiles for weight-only products.
+#pragma once
+
+#include <qlite/core/backend.hpp>
+#include <qlite/core/bits.hpp>
+
+QLITE_BEGIN_FUNCTIONS
+namespace impl {
+
+/// How the codes of a strip are read by a dot product: unsigned nibbles or bytes, or signed bytes.
+enum class code_kind { u4, u8, s8 };
+
+/// A register tile: rows of X times strips of 16 columns. Lists of them are ordered from the largest to the smallest
+/// number of rows, all with the same number of strips.
+struct tile_shape {
+  std::size_t rows, strips;
+};
+
+template <class Backend, class = void>
+struct isa;
+
+template <class>
+inline constexpr bool always_false = false;
+
+}    // namespace impl
+QLITE_END_FUNCTIONS

@@ -1,0 +1,236 @@
+// How the rows of X take part in a product.
+//
+//   X                               as they are: weight-only arithmetic in float
+//   dynamic<int8>(X)                quantized on the fly, one scale per token and weight group (per token where the
+//                                   weights have no groups)
+//   dynamic<int8, per_token>(X)     one scale per token
+//   dynamic<int8, per_tensor>(X)    one scale for all of X; the only form in which rows depend on each other
+//   fixed<int8>(X, scale)           a scale from calibration
+//   quantize_activations(...)       any of the integer forms, computed once for several products
+//
+// Codes are x * (127 / amax), rounded to nearest even and clamped to +-127, and the scale is amax / 127, both in float.
+// Where amax is 0, or so small that 127 / amax is not finite (below 4e-37), codes and scale are 0. A row of X that
+// holds a NaN or an infinity gives an all-NaN row of Y.
+#pragma once
+
+#include <qlite/core/check.hpp>
+#include <qlite/core/executor.hpp>
+#include <qlite/gemm/epilogue.hpp>
+#include <qlite/gemm/integer_tile.hpp>
+#include <qlite/pack/packed_matrix.hpp>
+
+QLITE_BEGIN_NAMESPACE
+
+/// One activation scale per row of X and group of the weights.
+struct per_weight_group {};
+
+/// A matrix to be quantized to int8 as part of the product. Made by `dynamic`.
+template <class Code, class Granularity, class T>
+struct dynamic_activations {
+  static_assert(std::is_same_v<Code, int8>, "qlite: activations are quantized to int8");
+  static_assert(std::is_same_v<Granularity, per_weight_group> || std::is_same_v<Granularity, per_token> ||
+                    std::is_same_v<Granularity, per_tensor>,
+                "qlite: activations take per_weight_group, per_token or per_tensor scales");
+  static_assert(detail::is_element<T>, "qlite: activations are float, float16 or bfloat16");
+  using granularity = Granularity;
+  matrix_view<const T> x;
+};
+
+/// A matrix to be quantized to int8 with a scale that is known already. Made by `fixed`.
+template <class Code, class T>
+struct fixed_activations {
+  static_assert(std::is_same_v<Code, int8>, "qlite: activations are quantized to int8");
+  static_assert(detail::is_element<T>, "qlite: activations are float, float16 or bfloat16");
+  using granularity = per_token;
+  matrix_view<const T> x;
+  float scale;
+};
+
+/// Asks for integer arithmetic: each row of X [M, K] is quantized when the product is computed.
+template <class Code, class Granularity = per_weight_group, class T>
+QLITE_INLINE dynamic_activations<Code, Granularity, std::remove_const_t<T>> dynamic(matrix_view<T> x) noexcept {
+  return {x};
+}
+
+/// The same with a calibrated scale: codes are x * (1 / scale), rounded to nearest even, clamped to +-127.
+/// Error (at the product): scale is not a positive finite number.
+template <class Code, class T>
+QLITE_INLINE fixed_activations<Code, std::remove_const_t<T>> fixed(matrix_view<T> x, float scale) noexcept {
+  return {x, scale};
+}
+
+/// Activations that are quantized already, in memory of the caller; made by `quantize_activations`. Serves every packed
+/// matrix with the same K and group size, on any CPU backend. Granularity: per_weight_group or per_token.
+template <class Granularity>
+class quantized_activations {
+ public:
+  using granularity = Granularity;
+
+  QLITE_INLINE quantized_activations() noexcept = default;
+  QLITE_INLINE quantized_activations(const detail::input_rows& data, std::size_t rows, std::size_t cols,
+                                     std::size_t group) noexcept
+      : codes_(data.codes),
+        scales_(data.scales),
+        sums_(data.sums),
+        code_stride_(data.code_stride),
+        scale_stride_(data.scale_stride),
+        sum_stride_(data.sum_stride),
+        rows_(rows),
+        cols_(cols),
+        group_(group) {}
+
+  QLITE_INLINE std::size_t rows() const noexcept { return rows_; }
+  QLITE_INLINE std::size_t cols() const noexcept { return cols_; }
+  /// Weights of a row that share a scale, as in the packed matrix these were made for.
+  QLITE_INLINE std::size_t group_size() const noexcept { return group_; }
+  QLITE_INLINE detail::input_rows data() const noexcept {
+    return {codes_, scales_, sums_, code_stride_, scale_stride_, sum_stride_};
+  }
+
+ private:
+  const std::int8_t* codes_ = nullptr;
+  const float* scales_ = nullptr;
+  const std::int32_t* sums_ = nullptr;
+  std::size_t code_stride_ = 0, scale_stride_ = 0, sum_stride_ = 0, rows_ = 0, cols_ = 0, group_ = 0;
+};
+
+QLITE_END_NAMESPACE
+
+QLITE_BEGIN_FUNCTIONS
+namespace impl {
+
+/// Where the quantized rows of X [rows, K] go.
+struct input_buffers {
+  std::int8_t* codes;
+  float* scales;
+  std::int32_t* sums;
+  std::size_t code_stride, scale_stride, sum_stride;
+
+  QLITE_INLINE input_buffers(carver& memory, const strip_shape& shape, std::size_t rows, bool token_scales) noexcept {
+    code_stride = round_up(shape.padded_cols(), cache_line);
+    if (code_stride % 4096 == 0) code_stride += cache_line;    // rows of a tile in different cache sets
+    scale_stride = token_scales ? 1 : max_of<std::size_t>(shape.groups, 1);
+    sum_stride = shape.row_folds();
+    codes = memory.take<std::int8_t>(rows * code_stride);
+    scales = memory.take<float>(rows * scale_stride);
+    sums = memory.take<std::int32_t>(rows * sum_stride);
+  }
+  QLITE_INLINE operator input_rows() const noexcept {    // NOLINT: implicit on purpose
+    return {codes, scales, sums, code_stride, scale_stride, sum_stride};
+  }
+};
+
+/// Largest |x| of `count` values as bits of a float; NaN counts as larger than infinity.
+template <class F, class T>
+QLITE_INLINE std::uint32_t largest_magnitude(const T* x, std::size_t count) noexcept {
+  F most = F::splat(0.0f);
+  std::size_t i = 0;
+  for (; i + 16 <= count; i += 16) most = max_bits(most, bit_and(F::load(x + i), 0x7fffffffu));
+  if (i < count) most = max_bits(most, bit_and(load_part<F>(x + i, count - i), 0x7fffffffu));
+  return largest_bits(most);
+}
+
+struct input_scale {
+  float scale, inverse;
+};
+
+/// Scale and inverse for a largest magnitude; a NaN scale where that is not finite.
+QLITE_INLINE input_scale scale_for(std::uint32_t amax_bits) noexcept {
+  if (amax_bits >= float_infinity_bits) return {bits_float(float_quiet_nan_bits), 0.0f};
+  const float amax = bits_float(amax_bits), inverse = 127.0f / amax;
+  if (amax_bits == 0 || !is_finite(inverse)) return {0.0f, 0.0f};
+  return {amax / 127.0f, inverse};
+}
+
+/// Codes of `count` values, then zeros up to `padded` (a multiple of 16). One sum per fold.
+template <class F, class T>
+QLITE_INLINE void quantize_run(const T* x, std::size_t count, std::size_t padded, float inverse, std::int8_t* codes,
+                               std::int32_t* sums) noexcept {
+  const F factor = F::splat(inverse);
+  for (std::size_t begin = 0, fold = 0; begin < count; begin += fold_length, ++fold) {
+    const std::size_t end = min_of(count, begin + fold_length);
+    std::int32_t sum = 0;
+    std::size_t i = begin;
+    if (inverse == 0.0f) {    // zeros, also in place of NaN
+      std::memset(codes + begin, 0, end - begin);
+      i = end;
+    }
+    for (; i + 16 <= end; i += 16) sum += store_codes(mul(F::load(x + i), factor), codes + i);
+    if (i < end) sum += store_codes(mul(load_part<F>(x + i, end - i), factor), codes + i);
+    sums[fold] = sum;
+  }
+  for (std::size_t i = count; i < padded; ++i) codes[i] = 0;
+}
+
+/// Quantizes one row. `given` is a scale for the whole row, or null to take it from the row: per group of the weights
+/// if GroupScales, else per row.
+template <class F, bool GroupScales, class T>
+QLITE_INLINE void quantize_row(const T* x, const strip_shape& shape, const input_scale* given, std::int8_t* codes,
+                               float* scales, std::int32_t* sums) noexcept {
+  input_scale whole{0.0f, 0.0f};
+  if (!GroupScales) {
+    const std::uint32_t amax = largest_magnitude<F>(x, shape.cols);
+    whole = given == nullptr || amax >= float_infinity_bits ? scale_for(amax) : *given;
+    scales[0] = whole.scale;
+  }
+  for (std::size_t g = 0; g < shape.groups; ++g) {
+    const T* const from = x + g * shape.group;
+    const std::size_t length = shape.length(g);
+    const input_scale s = GroupScales ? scale_for(largest_magnitude<F>(from, length)) : whole;
+    if (GroupScales) scales[g] = s.scale;
+    quantize_run<F>(from, length, round_up(length, activation_unit), s.inverse, codes + g * shape.padded_group(), sums);
+    sums += shape.folds(g);
+  }
+}
+
+/// The scale that all rows share: given by the caller, or the largest magnitude of the finite rows (per_tensor).
+template <class F, class Code, class T>
+QLITE_INLINE input_scale shared_scale(const fixed_activations<Code, T>& x) noexcept {
+  return {x.scale, 1.0f / x.scale};
+}
+template <class F, class Code, class T>
+QLITE_INLINE input_scale shared_scale(const dynamic_activations<Code, per_tensor, T>& x) noexcept {
+  std::uint32_t most = 0;
+  for (std::size_t r = 0; r < x.x.rows(); ++r) {
+    const std::uint32_t amax = largest_magnitude<F>(x.x.row(r), x.x.cols());
+    if (amax < float_infinity_bits) most = max_of(most, amax);
+  }
+  return scale_for(most);
+}
+
+/// Whether the scales of an integer form are one per token, given the weights.
+template <class Activations>
+inline constexpr bool wants_token_scales = !std::is_same_v<typename Activations::granularity, per_weight_group>;
+
+template <class X>
+inline constexpr bool has_shared_scale = false;
+template <class Code, class T>
+inline constexpr bool has_shared_scale<fixed_activations<Code, T>> = true;
+template <class Code, class T>
+inline constexpr bool has_shared_scale<dynamic_activations<Code, per_tensor, T>> = true;
+
+/// Quantizes all rows on the executor.
+template <class F, bool GroupScales, class Activations, class Executor>
+inline void quantize_rows(const Activations& x, const strip_shape& shape, const input_buffers& to, Executor& executor) {
+  const std::size_t rows = x.x.rows();
+  input_scale shared{0.0f, 0.0f};
+  const input_scale* given = nullptr;
+  if constexpr (has_shared_scale<Activations>) {
+    shared = shared_scale<F>(x);
+    given = &shared;
+  }
+  const std::size_t tasks = task_count(executor, rows, rows * shape.cols, std::size_t{1} << 15);
+  const auto task = [&](std::size_t i) {
+    const slice part = slice_of(rows, tasks, i);
+    for (std::size_t r = part.begin; r < part.end; ++r)
+      quantize_row<F, GroupScales>(x.x.row(r), shape, given, to.codes + r * to.code_stride,
+                                   to.scales + r * to.scale_stride, to.sums + r * to.sum_stride);
+  };
+  if (tasks == 1)
+    task(0);
+  else
+    executor.parallel_for(tasks, task);
+}
+
+}    // namespace impl
+QLITE_END_FUNCTIONS

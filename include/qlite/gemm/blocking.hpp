@@ -1,0 +1,209 @@
+// The loops around the tiles, once for every backend and scheme: which rows and strips meet when, and in whose scratch.
+//
+//   few rows of X    one strip of W after the other, straight from the packed stream, bound by memory
+//   many rows        blocks of rows x groups of strips; the weights of a group are decoded once per block into a panel
+//                    in the L2 cache and used by every tile of the block
+//
+// Work is cut into (row block, strip group) items; a task takes a contiguous run of them. No task waits for another.
+#pragma once
+
+#include <qlite/core/executor.hpp>
+#include <qlite/gemm/activations.hpp>
+#include <qlite/gemm/epilogue.hpp>
+#include <qlite/gemm/kernel_set.hpp>
+
+QLITE_BEGIN_FUNCTIONS
+namespace impl {
+
+/// Y and what to do before storing to it.
+template <class I, class T, class Epilogue>
+struct output {
+  matrix_view<T> y;
+  const Epilogue& epilogue;
+
+  /// Stores a tile [rows][strips * 16] whose first element is (row, 16 * strip) of Y.
+  QLITE_INLINE void store(const float* tile, std::size_t tile_strips, std::size_t rows, std::size_t strips,
+                          std::size_t row, std::size_t strip) const {
+    for (std::size_t m = 0; m < rows; ++m) {
+      for (std::size_t s = 0; s < strips; ++s) {
+        const std::size_t column = (strip + s) * strip_rows, count = min_of(strip_rows, y.cols() - column);
+        const auto value = I::floats::load(tile + (m * tile_strips + s) * strip_rows);
+        store_part(apply_epilogue(epilogue, value, row + m, column, count), y.row(row + m) + column, count);
+      }
+    }
+  }
+};
+
+/// Rows of X that share one decoding of the weights.
+inline constexpr std::size_t row_block = 128;
+
+/// How a product is cut into items.
+struct work_plan {
+  std::size_t rows, strips, block_rows, group_strips, row_blocks, strip_groups, tasks;
+
+  QLITE_INLINE work_plan(std::size_t m, std::size_t n_strips, std::size_t tile_strips, std::size_t concurrency,
+                         bool few_rows) noexcept
+      : rows(m),
+        strips(n_strips),
+        block_rows(few_rows ? max_of<std::size_t>(m, 1) : row_block),
+        group_strips(tile_strips),
+        strip_groups(ceil_div(n_strips, tile_strips)) {
+    // A narrow W alone cannot occupy every thread: smaller blocks of rows can.
+    while (!few_rows && block_rows > 16 && strip_groups * ceil_div(m, block_rows) < 2 * concurrency) block_rows /= 2;
+    row_blocks = ceil_div(m, block_rows);
+    tasks = min_of(concurrency, items());
+  }
+  QLITE_INLINE std::size_t items() const noexcept { return row_blocks * strip_groups; }
+  QLITE_INLINE slice rows_of(std::size_t item) const noexcept {
+    const std::size_t begin = item / strip_groups * block_rows;
+    return {begin, min_of(rows, begin + block_rows)};
+  }
+  QLITE_INLINE slice strips_of(std::size_t item) const noexcept {
+    const std::size_t begin = item % strip_groups * group_strips;
+    return {begin, min_of(strips, begin + group_strips)};
+  }
+};
+
+template <class Executor, class F>
+QLITE_INLINE void run_tasks(Executor& executor, std::size_t tasks, const F& f) {
+  if (tasks == 1)
+    f(0);
+  else if (tasks != 0)
+    executor.parallel_for(tasks, f);
+}
+
+/// INT8 activations. `panels` has panel_bytes for each task.
+struct integer_plan {
+  work_plan work;
+  bool direct;
+  strip_shape panel;
+  std::size_t panel_bytes;
+
+  QLITE_INLINE integer_plan(const integer_kernels& kernels, const strip_shape& shape, std::size_t rows,
+                            std::size_t concurrency) noexcept
+      : work(rows, shape.strips, rows <= kernels.direct.tiles[0].rows ? 1 : kernels.shared.strips, concurrency,
+             rows <= kernels.direct.tiles[0].rows),
+        direct(rows <= kernels.direct.tiles[0].rows),
+        panel_bytes(0) {
+    if (!direct && kernels.decode != nullptr) {
+      panel = kernels.panel_shape(shape);
+      panel_bytes = round_up(kernels.shared.strips * panel.strip_bytes, cache_line);
+    }
+  }
+};
+
+template <class Out, class Executor>
+inline void integer_gemm(const integer_kernels& kernels, const integer_plan& plan, const packed_data& w,
+                         const input_rows& x, std::byte* panels, const Out& out, Executor& executor) {
+  const work_plan& work = plan.work;
+  const auto& tiles = plan.direct ? kernels.direct : kernels.shared;
+  run_tasks(executor, work.tasks, [&](std::size_t task) {
+    const slice items = slice_of(work.items(), work.tasks, task);
+    alignas(cache_line) float tile[largest_tile];
+    for (std::size_t item = items.begin; item < items.end; ++item) {
+      const slice rows = work.rows_of(item), strips = work.strips_of(item);
+      integer_tile_args args{w.data + strips.begin * w.shape.strip_bytes,
+                             w.shape.strip_bytes,
+                             &w.shape,
+                             x,
+                             0,
+                             strips.end - strips.begin,
+                             tile};
+      if (plan.panel_bytes != 0) {
+        std::byte* const panel = panels + task * plan.panel_bytes;
+        for (std::size_t s = 0; s < args.strips; ++s)
+          kernels.decode(args.weights + s * args.strip_stride, w.shape, panel + s * plan.panel.strip_bytes, plan.panel);
+        args.weights = panel;
+        args.strip_stride = plan.panel.strip_bytes;
+        args.shape = &plan.panel;
+      }
+      for (std::size_t row = rows.begin; row < rows.end; row += args.rows) {
+        const auto& tile_of = tiles.pick(rows.end - row);
+        args.rows = min_of(tile_of.rows, rows.end - row);
+        args.x = x.from(row);
+        tile_of.run(args);
+        out.store(tile, tiles.strips, args.rows, args.strips, row, strips.begin);
+      }
+    }
+  });
+}
+
+/// Lines of a strip that are decoded into one panel of floats.
+inline constexpr std::size_t float_panel_depth = 256;
+
+/// Weight-only. Each task has a panel [depth][tile strips * 16] and sums [block rows][tile strips * 16].
+struct float_plan {
+  work_plan work;
+  bool direct;
+  std::size_t lines, panel_floats, sum_floats;
+
+  QLITE_INLINE float_plan(const float_kernels& kernels, const strip_shape& shape, std::size_t rows,
+                          std::size_t concurrency) noexcept
+      : work(rows, shape.strips, rows <= kernels.direct.tiles[0].rows ? 1 : kernels.shared.strips, concurrency,
+             rows <= kernels.direct.tiles[0].rows),
+        direct(rows <= kernels.direct.tiles[0].rows),
+        lines(float_panel_depth / shape.line_k),
+        panel_floats(direct ? 0 : kernels.shared.strips * strip_rows * float_panel_depth),
+        // for whole blocks even where the plan has smaller ones, so that fewer threads never need more
+        sum_floats(direct ? 0 : kernels.shared.strips * strip_rows * min_of(rows, row_block)) {}
+  QLITE_INLINE std::size_t task_floats() const noexcept { return panel_floats + sum_floats; }
+};
+
+template <class Out, class Executor>
+inline void float_gemm_direct(const float_kernels& kernels, const float_plan& plan, const packed_data& w,
+                              const float_rows& x, const Out& out, Executor& executor) {
+  const work_plan& work = plan.work;
+  run_tasks(executor, work.tasks, [&](std::size_t task) {
+    const slice items = slice_of(work.items(), work.tasks, task);
+    alignas(cache_line) float tile[largest_tile];
+    const auto& tile_of = kernels.direct.pick(work.rows);
+    for (std::size_t strip = items.begin; strip < items.end; ++strip) {
+      tile_of.run({w.data + strip * w.shape.strip_bytes, &w.shape, x, work.rows, tile});
+      out.store(tile, 1, work.rows, 1, 0, strip);
+    }
+  });
+}
+
+template <class Out, class Executor>
+inline void float_gemm_shared(const float_kernels& kernels, const float_plan& plan, const packed_data& w,
+                              const float_rows& x, float* scratch, const Out& out, Executor& executor) {
+  const work_plan& work = plan.work;
+  const auto& tiles = kernels.shared;
+  const std::size_t columns = tiles.strips * strip_rows;
+  const std::size_t lines = w.shape.groups == 0 ? 0 : (w.shape.groups - 1) * w.shape.group_lines + w.shape.last_lines;
+  run_tasks(executor, work.tasks, [&](std::size_t task) {
+    const slice items = slice_of(work.items(), work.tasks, task);
+    float* const panel = scratch + task * plan.task_floats();
+    float* const sums = panel + plan.panel_floats;
+    alignas(cache_line) float tile[largest_tile];
+    for (std::size_t item = items.begin; item < items.end; ++item) {
+      const slice rows = work.rows_of(item), strips = work.strips_of(item);
+      const std::size_t count = strips.end - strips.begin;
+      std::memset(panel, 0, plan.panel_floats * sizeof(float));    // strips that the last group of strips lacks
+      std::memset(sums, 0, plan.sum_floats * sizeof(float));
+      line_position from[4] = {};
+      for (std::size_t line = 0; line < lines; line += plan.lines) {
+        const std::size_t some = min_of(plan.lines, lines - line);
+        for (std::size_t s = 0; s < count; ++s)
+          from[s] = kernels.decode(w.data + (strips.begin + s) * w.shape.strip_bytes, w.shape, from[s], some,
+                                   panel + s * strip_rows, columns);
+        for (std::size_t row = rows.begin; row < rows.end;) {
+          const auto& tile_of = tiles.pick(rows.end - row);
+          const std::size_t valid = min_of(tile_of.rows, rows.end - row);
+          float* const sum = sums + (row - rows.begin) * columns;
+          // A tile may have more rows than are left: then it works on a copy.
+          float* const at = tile_of.rows == valid ? sum : tile;
+          if (at == tile) std::memcpy(tile, sum, valid * columns * sizeof(float));
+          tile_of.run(
+              {panel, {x.data + row * x.stride + line * w.shape.line_k, x.stride}, some * w.shape.line_k, valid, at});
+          if (at == tile) std::memcpy(sum, tile, valid * columns * sizeof(float));
+          row += valid;
+        }
+      }
+      out.store(sums, tiles.strips, rows.end - rows.begin, count, rows.begin, strips.begin);
+    }
+  });
+}
+
+}    // namespace impl
+QLITE_END_FUNCTIONS

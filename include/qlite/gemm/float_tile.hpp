@@ -1,0 +1,180 @@
+// Register tiles of weight-only products: X stays in float, codes become floats in registers (few rows) or in a panel
+// that many rows share.
+//
+//   few rows    part = Sum over k of x * (code - zero);  acc = fma(part, scale, acc)   per group
+//               (offset schemes: acc = Sum of x * fma(scale, code, offset))
+//   many rows   acc  = Sum over k of x * w, with w as `dequantize` defines it
+//
+// Sums are in float32 in an order that depends on the backend; docs/numerics.md has the bound of the error.
+#pragma once
+
+#include <qlite/pack/layout.hpp>
+
+QLITE_BEGIN_FUNCTIONS
+namespace impl {
+
+/// Rows of X in float, padded with zeros to whole lines of each group where the caller's X is not.
+struct float_rows {
+  const float* data = nullptr;
+  std::size_t stride = 0;
+};
+
+struct float_direct_args {
+  const std::byte* weights;    // one strip
+  const strip_shape* shape;
+  float_rows x;
+  std::size_t rows;    // a tile may have more and repeats the last
+  float* out;          // [tile rows][16]
+};
+using float_direct_function = void (*)(const float_direct_args&);
+
+struct float_panel_args {
+  const float* panel;    // [depth][tile strips * 16]
+  float_rows x;
+  std::size_t depth, rows;
+  float* out;    // [tile rows][tile strips * 16], added to
+};
+using float_panel_function = void (*)(const float_panel_args&);
+
+/// Position in a line of the weight with byte `b` of word `word` and nibble `n`: k within the line.
+template <std::size_t KUnit>
+QLITE_INLINE constexpr std::size_t k_of(std::size_t word, std::size_t b, std::size_t n) noexcept {
+  return n * KUnit + word * 4 + b;
+}
+
+/// Calls f(k, values of 16 columns at k) for each k of a line: codes less the zero point that all share, if they do.
+template <class I, class Format, class F>
+QLITE_INLINE void for_each_k(const std::byte* line, F&& f) noexcept {
+  typename I::words w[I::word_count];
+  I::load_words(line, w);
+  repeat<(Format::nibbles ? 2 : 1)>([&](auto n) QLITE_LAMBDA {
+    repeat<I::word_count>([&](auto word) QLITE_LAMBDA {
+      repeat<4>([&](auto b) QLITE_LAMBDA {
+        f(constant<k_of<I::k_unit>(word, b, n)>{}, I::template code < Format::kind,
+          Format::zeros ? 0 : Format::zero > (w[word], static_cast<int>(8 * b + 4 * n)));
+      });
+    });
+  });
+}
+
+/// Scales, zero points and offsets of a group for 16 columns.
+template <class I, class Format>
+struct group_values {
+  typename I::floats scale, zero, offset;    // the last two only where the format has them
+
+  QLITE_INLINE group_values(const std::byte* strip, const strip_shape& shape, std::size_t g) noexcept {
+    const std::byte* const header = strip + shape.block_at(g);
+    const std::size_t in_block = g % shape.block * strip_rows;
+    scale = I::floats::load(reinterpret_cast<const typename Format::scale*>(header) + in_block);
+    if constexpr (Format::zeros) zero = I::template zero_floats<Format::kind>(header + shape.zeros_at + in_block);
+    if constexpr (Format::has_offset)
+      offset = I::floats::load(reinterpret_cast<const typename Format::offset*>(header + shape.offsets_at) + in_block);
+  }
+  /// code - zero point.
+  QLITE_INLINE typename I::floats centred(typename I::floats code) const noexcept {
+    if constexpr (Format::zeros)
+      return sub(code, zero);
+    else
+      return code;
+  }
+  /// The weight, as `dequantize` defines it.
+  QLITE_INLINE typename I::floats weight(typename I::floats code) const noexcept {
+    if constexpr (Format::has_offset)
+      return fma(code, scale, offset);
+    else
+      return mul(centred(code), scale);
+  }
+};
+
+template <class I, class Format, std::size_t Rows>
+struct float_direct_tile {
+  using floats = typename I::floats;
+  /// Independent sums per output, to hide the latency of the fma.
+  static constexpr std::size_t chains = Rows >= 8 ? 1 : 8 / Rows;
+
+  static void apply(const float_direct_args& args) {
+    const strip_shape& shape = *args.shape;
+    const float* x[Rows];
+    floats acc[Rows];
+    repeat<Rows>([&](auto m) QLITE_LAMBDA {
+      x[m] = args.x.data + min_of<std::size_t>(m, args.rows - 1) * args.x.stride;
+      acc[m] = floats::splat(0.0f);
+    });
+    std::size_t k = 0;
+    for (std::size_t g = 0; g < shape.groups; ++g) {
+      const group_values<I, Format> values(args.weights, shape, g);
+      floats part[chains][Rows];
+      repeat<chains>(
+          [&](auto c) QLITE_LAMBDA { repeat<Rows>([&](auto m) QLITE_LAMBDA { part[c][m] = floats::splat(0.0f); }); });
+      const std::byte* line = args.weights + shape.codes_at(g);
+      for (std::size_t i = shape.lines(g); i != 0; --i, line += shape.line_bytes, k += shape.line_k) {
+        for_each_k<I, Format>(line, [&](auto at, floats code) QLITE_LAMBDA {
+          const floats value = Format::has_offset ? values.weight(code) : values.centred(code);
+          repeat<Rows>([&](auto m) QLITE_LAMBDA {
+            part[at % chains][m] = fma(floats::splat(x[m][k + at]), value, part[at % chains][m]);
+          });
+        });
+      }
+      repeat<Rows>([&](auto m) QLITE_LAMBDA {
+        repeat<chains - 1>([&](auto c) QLITE_LAMBDA { part[0][m] = add(part[0][m], part[c + 1][m]); });
+        acc[m] = Format::has_offset ? add(acc[m], part[0][m]) : fma(part[0][m], values.scale, acc[m]);
+      });
+    }
+    repeat<Rows>([&](auto m) QLITE_LAMBDA { acc[m].store(args.out + m * strip_rows); });
+  }
+};
+
+/// One place in the lines of a strip.
+struct line_position {
+  std::size_t group = 0, line = 0;
+};
+
+/// Decodes the next `lines` lines of a strip into floats, row k of the panel at panel + k * stride.
+template <class I, class Format>
+inline line_position decode_floats(const std::byte* weights, const strip_shape& shape, line_position from,
+                                   std::size_t lines, float* panel, std::size_t stride) {
+  using floats = typename I::floats;
+  while (lines != 0) {
+    const group_values<I, Format> values(weights, shape, from.group);
+    const std::byte* line = weights + shape.codes_at(from.group) + from.line * shape.line_bytes;
+    const std::size_t end = min_of(shape.lines(from.group), from.line + lines);
+    lines -= end - from.line;
+    for (; from.line < end; ++from.line, line += shape.line_bytes, panel += shape.line_k * stride) {
+      for_each_k<I, Format>(line,
+                            [&](auto at, floats code) QLITE_LAMBDA { values.weight(code).store(panel + at * stride); });
+    }
+    if (from.line == shape.lines(from.group)) from = {from.group + 1, 0};
+  }
+  return from;
+}
+using float_decode_function = line_position (*)(const std::byte*, const strip_shape&, line_position, std::size_t,
+                                                float*, std::size_t);
+
+template <class I, std::size_t Rows, std::size_t Strips>
+struct float_panel_tile {
+  using floats = typename I::floats;
+
+  static void apply(const float_panel_args& args) {
+    const float* x[Rows];
+    floats acc[Rows][Strips];
+    repeat<Rows>([&](auto m) QLITE_LAMBDA {
+      x[m] = args.x.data + min_of<std::size_t>(m, args.rows - 1) * args.x.stride;
+      repeat<Strips>([&](auto s) QLITE_LAMBDA { acc[m][s] = floats::load(args.out + (m * Strips + s) * strip_rows); });
+    });
+    const float* w = args.panel;
+    for (std::size_t k = 0; k < args.depth; ++k, w += Strips * strip_rows) {
+      floats value[Strips];
+      repeat<Strips>([&](auto s) QLITE_LAMBDA { value[s] = floats::load(w + s * strip_rows); });
+      repeat<Rows>([&](auto m) QLITE_LAMBDA {
+        const floats spread = floats::splat(x[m][k]);
+        repeat<Strips>([&](auto s) QLITE_LAMBDA { acc[m][s] = fma(spread, value[s], acc[m][s]); });
+      });
+    }
+    repeat<Rows>([&](auto m) QLITE_LAMBDA {
+      repeat<Strips>([&](auto s) QLITE_LAMBDA { acc[m][s].store(args.out + (m * Strips + s) * strip_rows); });
+    });
+  }
+};
+
+}    // namespace impl
+QLITE_END_FUNCTIONS

@@ -1,0 +1,107 @@
+// The kernels of one kind of weights on one backend as plain function pointers. The loops around them (blocking.hpp)
+// need nothing else, so they are instantiated once per backend and epilogue, not once per scheme; and a layer whose
+// scheme is known only at run time carries a pointer to its set.
+#pragma once
+
+#include <qlite/cpu/kernels.hpp>
+#include <qlite/gemm/float_tile.hpp>
+#include <qlite/gemm/integer_tile.hpp>
+
+QLITE_BEGIN_FUNCTIONS
+namespace impl {
+
+/// Tiles of a family, the largest first, all of the same number of strips.
+template <class Function>
+struct tile_list {
+  struct entry {
+    std::size_t rows;
+    Function run;
+  };
+  entry tiles[6];
+  std::size_t count, strips;
+
+  /// The tile for the next `rows` rows: the smallest that takes them all, or the largest.
+  QLITE_INLINE const entry& pick(std::size_t rows) const noexcept {
+    std::size_t i = 0;
+    while (i + 1 < count && tiles[i + 1].rows >= rows) ++i;
+    return tiles[i];
+  }
+};
+
+inline constexpr std::size_t largest_tile = 16 * 3 * 16;    // floats of the largest tile: rows x strips x 16
+
+struct integer_kernels {
+  tile_list<integer_tile_function> direct;    // read packed strips, one at a time
+  tile_list<integer_tile_function> shared;    // for many rows: read decoded panels, or packed strips if decode is null
+  void (*decode)(const std::byte*, const strip_shape&, std::byte*, const strip_shape&);
+  strip_shape (*panel_shape)(const strip_shape&);
+};
+
+struct float_kernels {
+  tile_list<float_direct_function> direct;
+  tile_list<float_panel_function> shared;
+  float_decode_function decode;
+};
+
+template <class I, class Format, scale_kind Scales, const auto& Tiles, std::size_t... Is>
+QLITE_INLINE constexpr tile_list<integer_tile_function> integer_tiles(std::index_sequence<Is...>) noexcept {
+  return {{{Tiles[Is].rows, &integer_tile<I, Format, Scales, Tiles[Is].rows, Tiles[Is].strips>::apply}...},
+          sizeof...(Is),
+          Tiles[0].strips};
+}
+
+template <class T, std::size_t N>
+QLITE_INLINE constexpr std::make_index_sequence<N> indices_of(const T (&)[N]) noexcept {
+  return {};
+}
+
+template <class I, class Format>
+inline strip_shape panel_shape_of(const strip_shape& shape) {
+  strip_shape panel = Format::panel::shape(shape.strips * strip_rows, shape.cols, shape.group, I::k_unit, 1);
+  if (panel.strip_bytes % 4096 == 0) panel.strip_bytes += cache_line;    // strips of a tile in different cache sets
+  return panel;
+}
+
+/// Without a float sum per output in registers a tile can be larger.
+template <class I, scale_kind Scales>
+inline constexpr auto& shared_tiles = I::group_tiles;
+template <class I>
+inline constexpr auto& shared_tiles<I, scale_kind::row> = I::row_tiles;
+
+template <class I, class Format, scale_kind Scales>
+QLITE_INLINE constexpr integer_kernels make_integer_kernels() noexcept {
+  constexpr auto& tiles = shared_tiles<I, Scales>;
+  integer_kernels k{
+      integer_tiles<I, Format, Scales, I::direct_tiles>(indices_of(I::direct_tiles)),
+      integer_tiles<I, std::conditional_t<Format::nibbles, typename Format::panel, Format>, Scales, tiles>(
+          indices_of(tiles)),
+      nullptr, nullptr};
+  if constexpr (Format::nibbles) {
+    k.decode = &decode_panel<I, Format>;
+    k.panel_shape = &panel_shape_of<I, Format>;
+  }
+  return k;
+}
+
+template <class I, class Format, std::size_t... Ds, std::size_t... Ss>
+QLITE_INLINE constexpr float_kernels make_float_kernels(std::index_sequence<Ds...>,
+                                                        std::index_sequence<Ss...>) noexcept {
+  return {
+      {{{I::float_direct_tiles[Ds].rows, &float_direct_tile<I, Format, I::float_direct_tiles[Ds].rows>::apply}...},
+       sizeof...(Ds),
+       1},
+      {{{I::float_tiles[Ss].rows, &float_panel_tile<I, I::float_tiles[Ss].rows, I::float_tiles[Ss].strips>::apply}...},
+       sizeof...(Ss),
+       I::float_tiles[0].strips},
+      &decode_floats<I, Format>};
+}
+
+template <class Backend, class Format, scale_kind Scales>
+inline constexpr integer_kernels integer_kernels_of = make_integer_kernels<isa<Backend>, Format, Scales>();
+
+template <class Backend, class Format>
+inline constexpr float_kernels float_kernels_of = make_float_kernels<isa<Backend>, Format>(
+    indices_of(isa<Backend>::float_direct_tiles), indices_of(isa<Backend>::float_tiles));
+
+}    // namespace impl
+QLITE_END_FUNCTIONS

@@ -1,0 +1,231 @@
+// Canonical form -> packed form and back, without loss: unpack(pack(q)) == q.
+#pragma once
+
+#include <qlite/core/executor.hpp>
+#include <qlite/cpu/kernels.hpp>
+#include <qlite/pack/packed_matrix.hpp>
+
+QLITE_BEGIN_FUNCTIONS
+namespace impl {
+
+template <class Scheme, class Backend>
+QLITE_INLINE strip_shape packed_shape(const canonical_layout<Scheme>& shape) noexcept {
+  return format_of<Scheme, Backend>::shape(shape.rows(), shape.cols(), shape.group_size(), Backend::k_unit,
+                                           block_groups);
+}
+
+/// Four canonical bytes, eight nibbles k 0 ... 7 from the lowest on, as one lane of a line: k 0 ... 3 in the low
+/// nibbles of its bytes, k 4 ... 7 in the high ones.
+QLITE_INLINE std::uint32_t nibbles_to_lane(std::uint32_t x) noexcept {
+  const auto spread = [](std::uint32_t v) {    // four nibbles, one to each byte
+    v = (v | (v << 8)) & 0x00ff00ffu;
+    return (v | (v << 4)) & 0x0f0f0f0fu;
+  };
+  return spread(x & 0xffffu) | (spread(x >> 16) << 4);
+}
+
+QLITE_INLINE std::uint32_t lane_to_nibbles(std::uint32_t lane) noexcept {
+  const auto gather = [](std::uint32_t v) {
+    v = (v | (v >> 4)) & 0x00ff00ffu;
+    return (v | (v >> 8)) & 0xffffu;
+  };
+  return gather(lane & 0x0f0f0f0fu) | (gather((lane >> 4) & 0x0f0f0f0fu) << 16);
+}
+
+/// Byte and nibble of weight k of a line, for row `lane` of the strip.
+struct code_place {
+  std::size_t byte;
+  int shift;
+};
+template <int Bits, std::size_t KUnit>
+QLITE_INLINE constexpr code_place place_of(std::size_t lane, std::size_t k) noexcept {
+  return {lane * KUnit + k % KUnit, Bits == 4 && k >= KUnit ? 4 : 0};
+}
+
+/// Packs one row of codes into its lane of a strip.
+template <class Scheme, class Backend>
+QLITE_INLINE void pack_codes(const quantized_view<Scheme>& q, const strip_shape& shape, std::size_t row,
+                             std::size_t lane, std::byte* strip) {
+  using traits = scheme_traits<Scheme>;
+  constexpr int bits = traits::bits, bias = packed_bias<Scheme, Backend> + traits::stored_bias;
+  constexpr std::size_t k_unit = Backend::k_unit;
+  const std::uint8_t* const codes = q.codes() + row * q.shape().code_row_bytes();
+  for (std::size_t g = 0; g < shape.groups; ++g) {
+    std::byte* line = strip + shape.codes_at(g);
+    std::size_t k = g * shape.group;
+    const std::size_t end = k + shape.length(g);
+    if (k_unit == 4 && (bits == 8 || k % 2 == 0)) {    // whole lanes: four bytes at a time
+      for (; k + shape.line_k <= end; k += shape.line_k, line += shape.line_bytes) {
+        std::uint32_t four;
+        std::memcpy(&four, codes + k * bits / 8, sizeof four);
+        four = bits == 4 ? nibbles_to_lane(four) : four ^ (packed_bias<Scheme, Backend> != 0 ? 0x80808080u : 0u);
+        std::memcpy(line + lane * k_unit, &four, sizeof four);
+      }
+    }
+    for (; k < end; k += shape.line_k, line += shape.line_bytes) {
+      std::uint8_t bytes[k_unit] = {};
+      for (std::size_t i = 0; i < shape.line_k && k + i < end; ++i) {
+        const code_place at = place_of<bits, k_unit>(0, i);
+        const unsigned stored = static_cast<unsigned>(q.code(row, k + i) + bias) & (bits == 4 ? 15u : 255u);
+        bytes[at.byte] = static_cast<std::uint8_t>(bytes[at.byte] | (stored << at.shift));
+      }
+      std::memcpy(line + lane * k_unit, bytes, k_unit);
+    }
+  }
+}
+
+/// Scales, zero points and offsets of a strip of `count` rows from `first` on; the other lanes get scale 0.
+template <class Scheme, class Backend>
+QLITE_INLINE void pack_headers(const quantized_view<Scheme>& q, const strip_shape& shape, std::size_t first,
+                               std::size_t count, std::byte* strip) {
+  using traits = scheme_traits<Scheme>;
+  using scale = typename traits::scale;
+  for (std::size_t g = 0; g < shape.groups; g += shape.block)
+    std::memset(strip + shape.block_at(g), 0, shape.header_bytes);
+  for (std::size_t g = 0; g < shape.groups; ++g) {
+    std::byte* const header = strip + shape.block_at(g);
+    for (std::size_t lane = 0; lane < count; ++lane) {
+      const std::size_t at = g % shape.block * strip_rows + lane, from = q.scale_index(first + lane, g);
+      std::memcpy(header + at * sizeof(scale), q.scales() + from, sizeof(scale));
+      if constexpr (traits::has_zero_point)
+        header[shape.zeros_at + at] =
+            static_cast<std::byte>(q.zero_point(first + lane, g) + packed_bias<Scheme, Backend>);
+      if constexpr (traits::has_offset)
+        std::memcpy(header + shape.offsets_at + at * sizeof(*q.offsets()), q.offsets() + from, sizeof(*q.offsets()));
+    }
+  }
+}
+
+template <class Scheme, class Backend>
+inline void pack_strip(const quantized_view<Scheme>& q, const strip_shape& shape, std::size_t s, std::byte* data) {
+  std::byte* const strip = data + s * shape.strip_bytes;
+  const std::size_t first = s * strip_rows, count = min_of(strip_rows, shape.rows - first);
+  if (count < strip_rows && shape.strip_bytes != 0) std::memset(strip, 0, shape.strip_bytes);
+  pack_headers<Scheme, Backend>(q, shape, first, count, strip);
+  for (std::size_t lane = 0; lane < count; ++lane) pack_codes<Scheme, Backend>(q, shape, first + lane, lane, strip);
+}
+
+template <class Scheme, class Backend, class Executor>
+inline void pack_strips(const quantized_view<Scheme>& q, const strip_shape& shape, std::byte* data,
+                        Executor&& executor) {
+  const std::size_t tasks = task_count(executor, shape.strips, shape.bytes(), std::size_t{1} << 16);
+  const auto task = [&](std::size_t i) {
+    const slice strips = slice_of(shape.strips, tasks, i);
+    for (std::size_t s = strips.begin; s < strips.end; ++s) pack_strip<Scheme, Backend>(q, shape, s, data);
+  };
+  if (tasks == 1)
+    task(0);
+  else
+    executor.parallel_for(tasks, task);
+}
+
+template <class Scheme, class Backend>
+QLITE_INLINE void check_backend() noexcept {
+  static_assert(is_compiled<Backend>,
+                "qlite: this backend needs instructions that the flags of this translation unit lack; "
+                "its tag in core/backend.hpp names the flags");
+  static_cast<void>(sizeof(isa<Backend>));    // and its file in cpu/ says so by name
+}
+
+}    // namespace impl
+
+/// Bytes of the packed form of a rows x cols matrix: codes, scales, zero points or offsets, and padding. Exact. For
+/// whole strips, lines and blocks of groups it is what the canonical form takes, but for int4 zero points, which take a
+/// byte.
+template <class Scheme, class Backend>
+inline std::size_t packed_bytes(std::size_t rows, std::size_t cols, Scheme scheme = {}) {
+  const canonical_layout<Scheme> shape{rows, cols, scheme};
+  impl::check_layout("packed matrix", shape);
+  return impl::packed_shape<Scheme, Backend>(shape).bytes();
+}
+
+/// Packs into memory of the caller, at least packed_bytes<Scheme, Backend>(rows, cols) of it, aligned to 4 bytes
+/// (64 is fast). The view refers to that memory. Errors: null or misaligned arrays of q, too little memory.
+template <class Backend, class Scheme, class Executor = serial,
+          std::enable_if_t<detail::is_executor<Executor>, int> = 0>
+inline packed_view<Scheme, Backend> pack(const quantized_view<Scheme>& q, void* memory, std::size_t bytes,
+                                         Executor&& executor = {}) {
+  impl::check_backend<Scheme, Backend>();
+  impl::check_quantized("q", q);
+  const detail::strip_shape shape = impl::packed_shape<Scheme, Backend>(q.shape());
+  if (bytes < shape.bytes())
+    impl::fail("qlite: the memory for the packed matrix is %zu bytes, expected %zu", bytes, shape.bytes());
+  impl::check_array("memory", static_cast<const std::uint32_t*>(memory), shape.bytes());
+  impl::pack_strips<Scheme, Backend>(q, shape, static_cast<std::byte*>(memory), executor);
+  return {detail::packed_data{static_cast<std::byte*>(memory), shape}, q.scheme()};
+}
+
+/// Packs into memory of its own. O(rows * cols).
+template <class Backend, class Scheme, class Executor = serial,
+          std::enable_if_t<detail::is_executor<Executor>, int> = 0>
+inline packed_matrix<Scheme, Backend> pack(const quantized_view<Scheme>& q, Executor&& executor = {}) {
+  impl::check_backend<Scheme, Backend>();
+  impl::check_quantized("q", q);
+  const detail::strip_shape shape = impl::packed_shape<Scheme, Backend>(q.shape());
+  detail::buffer memory(shape.bytes());
+  impl::pack_strips<Scheme, Backend>(q, shape, memory.data(), executor);
+  return {static_cast<detail::buffer&&>(memory), shape, q.scheme()};
+}
+
+/// The same for a matrix that owns its memory.
+template <class Backend, class Scheme, class Executor = serial,
+          std::enable_if_t<detail::is_executor<Executor>, int> = 0>
+inline packed_matrix<Scheme, Backend> pack(const quantized_matrix<Scheme>& q, Executor&& executor = {}) {
+  return pack<Backend>(q.view(), executor);
+}
+
+/// A matrix that owns its memory, into memory of the caller.
+template <class Backend, class Scheme, class Executor = serial,
+          std::enable_if_t<detail::is_executor<Executor>, int> = 0>
+inline packed_view<Scheme, Backend> pack(const quantized_matrix<Scheme>& q, void* memory, std::size_t bytes,
+                                         Executor&& executor = {}) {
+  return pack<Backend>(q.view(), memory, bytes, executor);
+}
+
+/// The canonical form back, bit for bit.
+template <class Scheme, class Backend>
+inline quantized_matrix<Scheme> unpack(const packed_view<Scheme, Backend>& packed) {
+  using traits = detail::scheme_traits<Scheme>;
+  constexpr int bits = traits::bits, bias = impl::packed_bias<Scheme, Backend>;
+  const detail::strip_shape& shape = packed.raw().shape;
+  quantized_matrix<Scheme> q(shape.rows, shape.cols, packed.scheme());
+  std::memset(q.codes(), 0, q.shape().code_bytes());
+  if (q.shape().zero_bytes() != 0) std::memset(q.zeros(), 0, q.shape().zero_bytes());
+  const auto put = [](std::uint8_t* row, std::size_t i, int field) {
+    if constexpr (bits == 4)
+      row[i / 2] = static_cast<std::uint8_t>(row[i / 2] | ((field & 15) << (4 * (i % 2))));
+    else
+      row[i] = static_cast<std::uint8_t>(field);
+  };
+  for (std::size_t r = 0; r < shape.rows; ++r) {
+    const std::byte* const strip = packed.data() + r / detail::strip_rows * shape.strip_bytes;
+    const std::size_t lane = r % detail::strip_rows;
+    for (std::size_t g = 0; g < shape.groups; ++g) {
+      const std::byte* const header = strip + shape.block_at(g);
+      const std::size_t at = g % shape.block * detail::strip_rows + lane;
+      if (r < q.shape().scale_rows()) {
+        const std::size_t to = q.view().scale_index(r, g);
+        std::memcpy(q.scales() + to, header + at * sizeof(*q.scales()), sizeof(*q.scales()));
+        if constexpr (traits::has_zero_point)
+          put(q.zeros() + r * q.shape().zero_row_bytes(), g, static_cast<int>(header[shape.zeros_at + at]) - bias);
+        if constexpr (traits::has_offset)
+          std::memcpy(q.offsets() + to, header + shape.offsets_at + at * sizeof(*q.offsets()), sizeof(*q.offsets()));
+      }
+      const std::byte* const codes = strip + shape.codes_at(g);
+      for (std::size_t i = 0; i < shape.length(g); ++i) {
+        const impl::code_place where = impl::place_of<bits, Backend::k_unit>(lane, i % shape.line_k);
+        const int byte = static_cast<int>(codes[i / shape.line_k * shape.line_bytes + where.byte]);
+        put(q.codes() + r * q.shape().code_row_bytes(), g * shape.group + i, (byte >> where.shift) - bias);
+      }
+    }
+  }
+  return q;
+}
+
+/// The same for packed weights that own their memory.
+template <class Scheme, class Backend>
+inline quantized_matrix<Scheme> unpack(const packed_matrix<Scheme, Backend>& packed) {
+  return unpack(packed.view());
+}
+
+QLITE_END_FUNCTIONS

@@ -1,0 +1,10 @@
+// Door 1: floats to codes and back. No SIMD headers, no CUDA; may be included from a .cu file.
+#pragma once
+
+#include <qlite/core/scheme_info.hpp>
+#include <qlite/quantize/dequantize.hpp>
+#include <qlite/quantize/mse_clip.hpp>
+#include <qlite/quantize/quantize.hpp>
+#include <qlite/quantize/quantized_matrix.hpp>
+#include <qlite/quantize/rtn.hpp>
+#include <qlite/version.hpp>

@@ -1,0 +1,132 @@
+// Weights whose scheme is a value give the same products as those whose scheme is a type.
+#include <qlite/pack/any_packed.hpp>
+
+#include "gemm/executors.hpp"
+#include "gemm/matrices.hpp"
+
+namespace ql = qlite;
+using namespace qlite_test;
+using backend = QLITE_TEST_BACKEND;
+
+template <class Form, class Packed>
+std::vector<float> product(const Form& x, std::size_t m, const Packed& packed) {
+  std::vector<float> y(m * packed.rows(), -1.0f);
+  ql::gemm(x, packed, ql::matrix_view<float>{y.data(), m, packed.rows()});
+  return y;
+}
+
+static bool same(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+template <class Scheme>
+void check_scheme(random_source& random, Scheme scheme) {
+  const std::size_t m = random.extent(0, 20), n = random.extent(1, 70), k = random.extent(1, 300);
+  INFO(ql::name<Scheme>() << ", m " << m << ", n " << n << ", k " << k);
+  const auto q = random_quantized<Scheme>(random, n, k, scheme);
+  const auto packed = ql::pack<backend>(q);
+  const ql::any_packed<backend> any = ql::pack<backend>(q);
+  CHECK(any.rows() == n);
+  CHECK(any.cols() == k);
+  CHECK(any.bytes() == packed.bytes());
+  CHECK(any.group_size() == packed.group_size());
+  CHECK(any.info() == ql::info_of(scheme));
+  CHECK(std::strcmp(any.scheme_name(), ql::name<Scheme>()) == 0);
+
+  const auto x = random_inputs<float>(random, m, k);
+  REQUIRE(same(product(x.view(), m, any), product(x.view(), m, packed)));
+  const auto dynamic = ql::dynamic<ql::int8>(x.view());
+  REQUIRE(same(product(dynamic, m, any), product(dynamic, m, packed)));
+  const auto token = ql::dynamic<ql::int8, ql::per_token>(x.view());
+  REQUIRE(same(product(token, m, any), product(token, m, packed)));
+}
+
+template <class... Schemes>
+void check_list(random_source& random, ql::scheme_list<Schemes...>) {
+  (check_scheme(random, with_group<Schemes>(random.integer(1, 80))), ...);
+}
+
+TEST_CASE("any_packed gives the bits of packed_matrix for every default scheme") {
+  for_random_cases(8, [](random_source& random) { check_list(random, ql::default_schemes{}); });
+}
+
+// What else depends on the weights: other forms of X, and sizes.
+TEST_CASE("any_packed serves every form of X") {
+  using scheme = ql::scheme<ql::int4, ql::per_group<ql::dynamic_extent>, ql::asymmetric>;
+  for_random_cases(20, [](random_source& random) {
+    const std::size_t m = random.extent(0, 20), n = random.extent(1, 70), k = random.extent(1, 300);
+    const auto q = random_quantized<scheme>(random, n, k, {{random.integer(1, 80)}});
+    const auto packed = ql::pack<backend>(q);
+    const ql::any_packed<backend> any = ql::pack<backend>(q);
+    const auto x = random_inputs<float>(random, m, k);
+    const auto dynamic = ql::dynamic<ql::int8>(x.view());
+    const auto fixed = ql::fixed<ql::int8>(x.view(), 0.05f);
+    REQUIRE(same(product(fixed, m, any), product(fixed, m, packed)));
+    const auto tensor = ql::dynamic<ql::int8, ql::per_tensor>(x.view());
+    REQUIRE(same(product(tensor, m, any), product(tensor, m, packed)));
+
+    // Activations that were quantized for one serve the other.
+    const std::size_t bytes = ql::quantized_activations_bytes(dynamic, any);
+    REQUIRE(bytes == ql::quantized_activations_bytes(dynamic, packed));
+    std::vector<std::byte> memory(bytes);
+    const auto once = ql::quantize_activations(dynamic, any, ql::workspace{memory.data(), bytes});
+    REQUIRE(same(product(once, m, packed), product(dynamic, m, packed)));
+    REQUIRE(same(product(once, m, any), product(dynamic, m, packed)));
+    for (const std::size_t threads : {1u, 3u}) {
+      const any_executor executor(threads);
+      REQUIRE(ql::gemm_workspace_bytes(dynamic, any, executor) == ql::gemm_workspace_bytes(dynamic, packed, executor));
+      REQUIRE(ql::gemm_workspace_bytes(x.view(), any, executor) ==
+              ql::gemm_workspace_bytes(x.view(), packed, executor));
+    }
+  });
+}
+
+TEST_CASE("any_packed holds a scheme that a config names") {
+  random_source random(1);
+  const auto w = random.normal_vector(40 * 96);
+  ql::scheme_info info;
+  info.bits = 4;
+  info.group_size = 24;    // none of the sizes with a type of their own
+  info.symmetric = false;
+  ql::any_packed<backend> layer;
+  using some = ql::scheme_list<ql::scheme<ql::int4, ql::per_group<32>, ql::asymmetric>,
+                               ql::scheme<ql::int4, ql::per_group<ql::dynamic_extent>, ql::asymmetric>>;
+  ql::visit_scheme<some>(info, [&](auto scheme) {
+    layer = ql::pack<backend>(ql::quantize(scheme, ql::matrix_view<const float>{w.data(), 40, 96}, ql::rtn{}));
+  });
+  CHECK(layer.info() == info);
+  CHECK(layer.group_size() == 24);
+}
+
+TEST_CASE("packed matrices move; what they were moved from is empty") {
+  using scheme = ql::scheme<ql::int4, ql::per_group<32>>;
+  random_source random(2);
+  const auto x = random_inputs<float>(random, 3, 64);
+  const auto q = random_quantized<scheme>(random, 20, 64, {});
+  const auto other = random_quantized<scheme>(random, 7, 96, {});
+  const auto want = product(x.view(), 3, ql::pack<backend>(q));
+
+  auto a = ql::pack<backend>(q);
+  const std::byte* const data = a.data();
+  ql::packed_matrix<scheme, backend> b(std::move(a));
+  CHECK(b.data() == data);
+  CHECK(a.rows() == 0);    // NOLINT: what is left is defined
+  CHECK(a.data() == nullptr);
+  a = ql::pack<backend>(other);
+  a = std::move(b);
+  CHECK(a.data() == data);
+  CHECK(b.rows() == 0);    // NOLINT
+  CHECK(same(product(x.view(), 3, a), want));
+
+  ql::any_packed<backend> c(std::move(a));
+  CHECK(a.rows() == 0);    // NOLINT
+  ql::any_packed<backend> d(std::move(c));
+  CHECK(c.rows() == 0);    // NOLINT
+  CHECK(c.cols() == 0);
+  CHECK(c.bytes() == 0);
+  c = ql::pack<backend>(other);
+  c = std::move(d);
+  CHECK(d.rows() == 0);    // NOLINT
+  CHECK(c.raw().data == data);
+  CHECK(same(product(x.view(), 3, c), want));
+}

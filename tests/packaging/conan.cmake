@@ -1,0 +1,25 @@
+# Builds the Conan package and its consumer, without a remote:
+#   cmake -DSOURCE=<qlite> -DFOLDER=<scratch> -DXSIMD_VERSION=<version> -P conan.cmake
+# xsimd is the one that this machine has (a platform requirement), as for a distribution's package.
+find_program(CONAN conan)
+if(NOT CONAN)
+  message(STATUS "skipped: conan 2 was not found (PyPI: conan)")
+  return()
+endif()
+file(REMOVE_RECURSE "${FOLDER}")
+file(MAKE_DIRECTORY "${FOLDER}")
+set(ENV{CONAN_HOME} "${FOLDER}/home")
+set(ENV{CXX} "${COMPILER}")
+
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(NOT result EQUAL 0)
+    list(JOIN ARGN " " command)
+    message(FATAL_ERROR "${command}\n${output}")
+  endif()
+endfunction()
+
+run("${CONAN}" profile detect)
+file(APPEND "${FOLDER}/home/profiles/default" "\n[platform_requires]\nxsimd/${XSIMD_VERSION}\n")
+run("${CONAN}" create "${SOURCE}" --no-remote --test-folder "${CMAKE_CURRENT_LIST_DIR}/conan"
+    -c "tools.cmake.cmake_layout:test_folder=${FOLDER}/consumer")

@@ -1,0 +1,63 @@
+# Reads the vcpkg port as vcpkg would:
+#   cmake -DSOURCE=<qlite> -DFOLDER=<scratch> -DVERSION=<project version> -DCACHE=<-Dname=value;...> -P vcpkg.cmake
+# vcpkg itself and its registry cannot be assumed to be there. Stand-ins for the few helpers that the port calls do
+# what vcpkg's do, so that a portfile with a wrong path or option fails here.
+set(port "${SOURCE}/cmake/vcpkg-port")
+
+file(READ "${port}/vcpkg.json" manifest)
+string(JSON name GET "${manifest}" name)
+string(JSON version GET "${manifest}" version)
+if(NOT name STREQUAL "qlite" OR NOT version STREQUAL "${VERSION}")
+  message(FATAL_ERROR "the port is ${name} ${version}; the project is qlite ${VERSION}")
+endif()
+foreach(file IN ITEMS "${port}/vcpkg.json" "${SOURCE}/vcpkg.json")
+  file(READ "${file}" manifest)
+  string(JSON dependencies GET "${manifest}" dependencies)
+  if(NOT dependencies MATCHES "\"xsimd\"")
+    message(FATAL_ERROR "${file} does not depend on xsimd")
+  endif()
+endforeach()
+
+function(vcpkg_cmake_configure)
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "SOURCE_PATH" "OPTIONS")
+  if(arg_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "vcpkg_cmake_configure does not know ${arg_UNPARSED_ARGUMENTS}")
+  endif()
+  execute_process(COMMAND "${CMAKE_COMMAND}" -S "${arg_SOURCE_PATH}" -B "${FOLDER}/build" ${CACHE} ${arg_OPTIONS}
+                          "-DCMAKE_INSTALL_PREFIX=${CURRENT_PACKAGES_DIR}"
+                  COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+function(vcpkg_cmake_install)
+  execute_process(COMMAND "${CMAKE_COMMAND}" --install "${FOLDER}/build" COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+function(vcpkg_cmake_config_fixup)
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "CONFIG_PATH;PACKAGE_NAME" "")
+  if(NOT EXISTS "${CURRENT_PACKAGES_DIR}/${arg_CONFIG_PATH}/qliteConfig.cmake")
+    message(FATAL_ERROR "no package config in ${arg_CONFIG_PATH}")
+  endif()
+  file(RENAME "${CURRENT_PACKAGES_DIR}/${arg_CONFIG_PATH}" "${CURRENT_PACKAGES_DIR}/share/${PORT}")
+endfunction()
+function(vcpkg_install_copyright)
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "" "FILE_LIST")
+  foreach(file IN LISTS arg_FILE_LIST)
+    file(COPY_FILE "${file}" "${CURRENT_PACKAGES_DIR}/share/${PORT}/copyright")
+  endforeach()
+endfunction()
+
+set(PORT qlite)
+set(CURRENT_PORT_DIR "${port}")
+set(CURRENT_PACKAGES_DIR "${FOLDER}/package")
+file(REMOVE_RECURSE "${FOLDER}")
+include("${port}/portfile.cmake")
+
+# vcpkg's own rules for a header-only port: nothing but include/ and share/<port>/, with usage and copyright.
+file(GLOB entries RELATIVE "${CURRENT_PACKAGES_DIR}" "${CURRENT_PACKAGES_DIR}/*" "${CURRENT_PACKAGES_DIR}/share/*")
+list(SORT entries)
+if(NOT entries STREQUAL "include;share;share/qlite")
+  message(FATAL_ERROR "the port installs ${entries}")
+endif()
+foreach(file IN ITEMS include/qlite/gemm.hpp share/qlite/copyright share/qlite/qliteConfig.cmake share/qlite/usage)
+  if(NOT EXISTS "${CURRENT_PACKAGES_DIR}/${file}")
+    message(FATAL_ERROR "the port does not install ${file}")
+  endif()
+endforeach()
