@@ -1,4 +1,5 @@
 // The reader of safetensors files: what a valid file says, and that no other file does harm.
+#include <algorithm>
 #include <cstring>
 #include <qlite/interop/safetensors.hpp>
 #include <stdexcept>
@@ -16,11 +17,11 @@ using qlite_test::refusal_of;
 namespace {
 
 std::vector<std::uint8_t> file_of(const std::string& header, const std::vector<std::uint8_t>& data = {}) {
-  std::vector<std::uint8_t> bytes(8);
   const std::uint64_t length = header.size();
+  std::vector<std::uint8_t> bytes(8 + header.size() + data.size());
   std::memcpy(bytes.data(), &length, 8);
-  bytes.insert(bytes.end(), header.begin(), header.end());
-  bytes.insert(bytes.end(), data.begin(), data.end());
+  std::copy(header.begin(), header.end(), bytes.begin() + 8);
+  std::copy(data.begin(), data.end(), bytes.end() - static_cast<std::ptrdiff_t>(data.size()));
   return bytes;
 }
 
