@@ -1,4 +1,4 @@
-// expected error: (no matching function|qlite: .*pack)
+// expected error: qlite: gemm takes packed weights
 #include <qlite/gemm.hpp>
 
 using w8 = qlite::scheme<qlite::int8, qlite::per_channel>;

@@ -18,7 +18,7 @@ void check_form(const Form& form, const input_matrix<float>& x, const ql::quanti
     for (std::size_t c = 0; c < w.rows(); ++c) want[r * w.rows() + c] = w.dot(row, c, token);
   }
   random_source random(1);
-  const auto packed = ql::pack<backend>(q);
+  const ql::any_packed<backend> packed = ql::pack<backend>(q);
   check_rows<float>(random, form, packed, 0, x.rows(), want);
 }
 
@@ -151,7 +151,8 @@ TEST_CASE("activation codes are rounded to nearest even and clamped") {
     std::vector<float> want;
     for (std::size_t c = 0; c < 16; ++c) want.push_back(w.dot(row, c, true));
     random_source random(1);
-    check_rows<float>(random, ql::fixed<ql::int8>(x.view(), scale), ql::pack<backend>(one), 0, 1, want);
+    check_rows<float>(random, ql::fixed<ql::int8>(x.view(), scale), ql::any_packed<backend>(ql::pack<backend>(one)), 0,
+                      1, want);
   }
 }
 
@@ -168,7 +169,7 @@ TEST_CASE("rows that are not finite give NaN") {
       const auto channel = random_quantized<scheme<int8, per_channel>>(random, 40, k, {});
       const auto all_nan = [&](const auto& form, const auto& w) {
         std::vector<float> y(m * 40, 0.0f);
-        const auto packed = ql::pack<backend>(w);
+        const ql::any_packed<backend> packed = ql::pack<backend>(w);
         ql::gemm(form, packed, ql::matrix_view<float>{y.data(), m, 40}, ql::epilogue::relu{});
         for (std::size_t r = 0; r < m; ++r) {
           for (std::size_t c = 0; c < 40; ++c) {

@@ -37,8 +37,6 @@ void check_scheme(random_source& random, Scheme scheme) {
   REQUIRE(same(product(x.view(), m, any), product(x.view(), m, packed)));
   const auto dynamic = ql::dynamic<ql::int8>(x.view());
   REQUIRE(same(product(dynamic, m, any), product(dynamic, m, packed)));
-  const auto token = ql::dynamic<ql::int8, ql::per_token>(x.view());
-  REQUIRE(same(product(token, m, any), product(token, m, packed)));
 }
 
 template <class... Schemes>

@@ -54,6 +54,20 @@ QLITE_INLINE any_operand<B> operand_of(const any_packed<B>& w) {
   if (QLITE_UNLIKELY(w.kernels() == nullptr)) fail("qlite: W is an empty any_packed, expected packed weights");
   return {w.raw(), static_cast<const any_kernels*>(w.kernels())};
 }
+template <class T>
+inline constexpr bool is_packed = false;
+template <class S, class B>
+inline constexpr bool is_packed<packed_view<S, B>> = true;
+template <class S, class B>
+inline constexpr bool is_packed<packed_matrix<S, B>> = true;
+template <class B>
+inline constexpr bool is_packed<any_packed<B>> = true;
+template <class T>
+QLITE_INLINE void operand_of(const T&) noexcept {
+  static_assert(is_packed<T>,
+                "qlite: gemm takes packed weights: a packed_matrix, packed_view or any_packed; "
+                "call qlite::pack<Backend>(quantized) first");
+}
 
 // The forms of X. Each says its shape, carves its scratch, and runs.
 
