@@ -47,9 +47,6 @@ struct avx2_common {
       high.v[i] = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
     }
   }
-  QLITE_INLINE static void store_bytes(std::byte* p, weights w) noexcept {
-    for (std::size_t i = 0; i < 2; ++i) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32 * i), w.v[i]);
-  }
 
   QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept {
     std::int32_t unit;

@@ -41,7 +41,6 @@ struct avx512_common {
     low.v = _mm512_and_si512(v, mask);
     high.v = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
   }
-  QLITE_INLINE static void store_bytes(std::byte* p, weights w) noexcept { _mm512_storeu_si512(p, w.v); }
 
   QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept {
     std::int32_t unit;

@@ -66,13 +66,6 @@ struct isa<cpu::generic> {
       high.v[i] = (both >> 4) & mask;
     }
   }
-  QLITE_INLINE static void store_bytes(std::byte* p, weights w) noexcept {
-    for (std::size_t i = 0; i < count; ++i) {
-      std::int16_t lanes[shorts::size];
-      w.v[i].store_unaligned(lanes);
-      std::memcpy(p + i * sizeof lanes, lanes, sizeof lanes);
-    }
-  }
   QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept {
     const auto pair = [](std::int8_t low, std::int8_t high) {
       const std::uint32_t bits =

@@ -7,7 +7,7 @@
 //   ints                         row_unit x 16 sums of 32 bits
 //
 // For INT8 activations (integer_tile.hpp); C is a code_kind:
-//   load_bytes(p)                one unit of byte codes; store_bytes(p, w) writes one
+//   load_bytes(p)                one unit of byte codes
 //   load_nibbles(p, low, high)   two units of nibbles, the low ones first
 //   load_inputs(x), (x, y)       k_unit activation codes of one row (row_unit 1) or of two
 //   dot<C>(sum, w, x)            adds one unit of products to ints, or to a `partial` where burst is not 0

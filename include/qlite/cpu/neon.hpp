@@ -45,10 +45,6 @@ struct neon_common {
       high.v[i] = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));
     }
   }
-  QLITE_INLINE static void store_bytes(std::byte* p, weights w) noexcept {
-    for (std::size_t i = 0; i < Registers; ++i)
-      vst1q_u8(reinterpret_cast<std::uint8_t*>(p + 16 * i), vreinterpretq_u8_s8(w.v[i]));
-  }
   QLITE_INLINE static ints add_ints(ints a, ints b) noexcept {
     for (std::size_t i = 0; i < Registers; ++i) a.v[i] = vaddq_s32(a.v[i], b.v[i]);
     return a;

@@ -59,15 +59,18 @@ struct scalar_floats {
     for (std::size_t i = 0; i < lanes; ++i) most = max_of(most, float_bits(a.v[i]));
     return most;
   }
-  QLITE_INLINE friend std::int32_t store_codes(scalar_floats a, std::int8_t* p) noexcept {
-    std::int32_t sum = 0;
+  struct code_sums {
+    std::int32_t sum;
+    QLITE_INLINE code_sums() noexcept : sum(0) {}
+    QLITE_INLINE std::int32_t total() const noexcept { return sum; }
+  };
+  QLITE_INLINE friend void store_codes(scalar_floats a, std::int8_t* p, code_sums& sums) noexcept {
     for (std::size_t i = 0; i < lanes; ++i) {
       const float x = a.v[i] > 127.0f ? 127.0f : a.v[i] < -127.0f ? -127.0f : a.v[i];
       const std::int32_t code = nearest_int(x);
       p[i] = static_cast<std::int8_t>(code);
-      sum += code;
+      sums.sum += code;
     }
-    return sum;
   }
   QLITE_INLINE friend scalar_floats bit_and(scalar_floats a, std::uint32_t mask) noexcept {
     for (std::size_t i = 0; i < lanes; ++i) a.v[i] = bits_float(float_bits(a.v[i]) & mask);
@@ -122,7 +125,6 @@ struct isa<cpu::scalar> {
       high.v[i] = static_cast<std::uint8_t>(both.v[i] >> 4);
     }
   }
-  QLITE_INLINE static void store_bytes(std::byte* p, weights w) noexcept { std::memcpy(p, w.v, sizeof w.v); }
   QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept {
     inputs r;
     std::memcpy(r.v, x, sizeof r.v);

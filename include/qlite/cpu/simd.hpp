@@ -240,24 +240,41 @@ struct simd_floats {
     for (std::size_t i = 0; i < size; ++i) most = max_of(most, lanes[i]);
     return static_cast<std::uint32_t>(most);
   }
-  /// 16 codes of a value each: rounded to nearest, ties to even, and clamped to +-127. Returns their sum.
-  QLITE_INLINE friend std::int32_t store_codes(simd_floats a, std::int8_t* p) noexcept {
+  /// Sums of codes, one a lane.
+  struct code_sums {
+    words v[count];
+    QLITE_INLINE code_sums() noexcept {
+      for (std::size_t i = 0; i < count; ++i) v[i] = words(0);
+    }
+    QLITE_INLINE std::int32_t total() const noexcept {
+#if defined(__AVX512F__)
+      if constexpr (size == 16) return _mm512_reduce_add_epi32(v[0]);
+#endif
+      words all = v[0];
+      for (std::size_t i = 1; i < count; ++i) all = all + v[i];
+      std::int32_t lanes[size], sum = 0;
+      all.store_unaligned(lanes);
+      for (std::size_t i = 0; i < size; ++i) sum += lanes[i];
+      return sum;
+    }
+  };
+  /// 16 codes of a value each: rounded to nearest, ties to even, and clamped to +-127. Adds them to `sums`.
+  QLITE_INLINE friend void store_codes(simd_floats a, std::int8_t* p, code_sums& sums) noexcept {
     const batch most(127.0f), least(-127.0f);
 #if defined(__AVX512F__)
     if constexpr (size == 16) {
       const __m512i codes = _mm512_cvtps_epi32(_mm512_min_ps(most, _mm512_max_ps(least, static_cast<__m512>(a.v[0]))));
       _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(codes));
-      return _mm512_reduce_add_epi32(codes);
+      sums.v[0] = sums.v[0] + words(codes);
+      return;
     }
 #endif
-    std::int32_t codes[strip_columns], sum = 0;
-    for (std::size_t i = 0; i < count; ++i)
+    std::int32_t codes[strip_columns];
+    for (std::size_t i = 0; i < count; ++i) {
       store_nearest((xsimd::min)(most, (xsimd::max)(least, a.v[i])), codes + i * size);
-    for (std::size_t i = 0; i < strip_columns; ++i) {
-      p[i] = static_cast<std::int8_t>(codes[i]);
-      sum += codes[i];
+      sums.v[i] = sums.v[i] + words::load_unaligned(codes + i * size);
     }
-    return sum;
+    for (std::size_t i = 0; i < strip_columns; ++i) p[i] = static_cast<std::int8_t>(codes[i]);
   }
   QLITE_INLINE friend simd_floats bit_and(simd_floats a, std::uint32_t mask) noexcept {
     for (std::size_t i = 0; i < count; ++i)

@@ -149,15 +149,15 @@ QLITE_INLINE void quantize_run(const T* x, std::size_t count, std::size_t padded
   const F factor = F::splat(inverse);
   for (std::size_t begin = 0, fold = 0; begin < count; begin += fold_length, ++fold) {
     const std::size_t end = min_of(count, begin + fold_length);
-    std::int32_t sum = 0;
+    typename F::code_sums sum;
     std::size_t i = begin;
     if (inverse == 0.0f) {    // zeros, also in place of NaN
       std::memset(codes + begin, 0, end - begin);
       i = end;
     }
-    for (; i + 16 <= end; i += 16) sum += store_codes(mul(F::load(x + i), factor), codes + i);
-    if (i < end) sum += store_codes(mul(load_part<F>(x + i, end - i), factor), codes + i);
-    sums[fold] = sum;
+    for (; i + 16 <= end; i += 16) store_codes(mul(F::load(x + i), factor), codes + i, sum);
+    if (i < end) store_codes(mul(load_part<F>(x + i, end - i), factor), codes + i, sum);
+    sums[fold] = sum.total();
   }
   for (std::size_t i = count; i < padded; ++i) codes[i] = 0;
 }

@@ -1,8 +1,9 @@
 // The loops around the tiles, once for every backend and scheme: which rows and strips meet when, and in whose scratch.
 //
 //   few rows of X    one strip of W after the other, straight from the packed stream, bound by memory
-//   many rows        blocks of rows x groups of strips; the weights of a group are decoded once per block into a panel
-//                    in the L2 cache and used by every tile of the block
+//   many rows        blocks of rows x groups of strips, which stay in the L2 cache for all tiles of the block; with
+//   float
+//                    arithmetic they are decoded once per block into a panel
 //
 // Work is cut into (row block, strip group) items; a task takes a contiguous run of them. No task waits for another.
 #pragma once
@@ -72,31 +73,23 @@ QLITE_INLINE void run_tasks(Executor& executor, std::size_t tasks, const F& f) {
     executor.parallel_for(tasks, f);
 }
 
-/// INT8 activations. `panels` has panel_bytes for each task.
+/// INT8 activations. Tiles read the packed strips; nibbles are split in registers, which costs three instructions for
+/// two units and as many rows as a tile has. (Decoding them once per block of rows into a panel was slower for every
+/// number of rows: benchmarks/README.md.)
 struct integer_plan {
+  bool few;
   work_plan work;
-  bool direct;
-  strip_shape panel;
-  std::size_t panel_bytes;
 
   QLITE_INLINE integer_plan(const integer_kernels& kernels, const strip_shape& shape, std::size_t rows,
                             std::size_t concurrency) noexcept
-      : work(rows, shape.strips, rows <= kernels.direct.tiles[0].rows ? 1 : kernels.shared.strips, concurrency,
-             rows <= kernels.direct.tiles[0].rows),
-        direct(rows <= kernels.direct.tiles[0].rows),
-        panel_bytes(0) {
-    if (!direct && kernels.decode != nullptr) {
-      panel = kernels.panel_shape(shape);
-      panel_bytes = round_up(kernels.shared.strips * panel.strip_bytes, cache_line);
-    }
-  }
+      : few(rows <= kernels.few_rows), work(rows, shape.strips, few ? 1 : kernels.many.strips, concurrency, few) {}
 };
 
 template <class Out, class Executor>
 inline void integer_gemm(const integer_kernels& kernels, const integer_plan& plan, const packed_data& w,
-                         const input_rows& x, std::byte* panels, const Out& out, Executor& executor) {
+                         const input_rows& x, const Out& out, Executor& executor) {
   const work_plan& work = plan.work;
-  const auto& tiles = plan.direct ? kernels.direct : kernels.shared;
+  const auto& tiles = plan.few ? kernels.few : kernels.many;
   run_tasks(executor, work.tasks, [&](std::size_t task) {
     const slice items = slice_of(work.items(), work.tasks, task);
     alignas(cache_line) float tile[largest_tile];
@@ -109,14 +102,6 @@ inline void integer_gemm(const integer_kernels& kernels, const integer_plan& pla
                              0,
                              strips.end - strips.begin,
                              tile};
-      if (plan.panel_bytes != 0) {
-        std::byte* const panel = panels + task * plan.panel_bytes;
-        for (std::size_t s = 0; s < args.strips; ++s)
-          kernels.decode(args.weights + s * args.strip_stride, w.shape, panel + s * plan.panel.strip_bytes, plan.panel);
-        args.weights = panel;
-        args.strip_stride = plan.panel.strip_bytes;
-        args.shape = &plan.panel;
-      }
       for (std::size_t row = rows.begin; row < rows.end; row += args.rows) {
         const auto& tile_of = tiles.pick(rows.end - row);
         args.rows = min_of(tile_of.rows, rows.end - row);

@@ -136,20 +136,15 @@ inline constexpr bool is_quantized = false;
 template <class G>
 inline constexpr bool is_quantized<quantized_activations<G>> = true;
 
-/// Scratch of one product, carved the same way when it is asked for and when it is used.
-template <class X, class Operand>
-struct integer_scratch {
-  static constexpr bool token_scales = wants_token_scales<X>;
-  const integer_kernels& kernels;
-  integer_plan plan;
-  std::byte* panels;
+/// The kernels and the cut of a product with quantized rows.
+template <class X, class Operand, class Out, class Executor>
+inline void multiply_rows(const Operand& w, const input_rows& rows, std::size_t m, const Out& out, Executor& executor) {
+  const integer_kernels& kernels = w.template integer<wants_token_scales<X>>();
+  const integer_plan plan(kernels, w.data.shape, m, executor.concurrency());
+  integer_gemm(kernels, plan, w.data, rows, out, executor);
+}
 
-  QLITE_INLINE integer_scratch(const Operand& w, std::size_t rows, std::size_t concurrency, carver& memory) noexcept
-      : kernels(w.template integer<token_scales>()),
-        plan(kernels, w.data.shape, rows, concurrency),
-        panels(memory.take<std::byte>(plan.panel_bytes * plan.work.tasks)) {}
-};
-
+/// Scratch of a weight-only product, carved the same way when it is asked for and when it is used.
 template <class T>
 struct float_scratch {
   const float_kernels& kernels;
@@ -204,16 +199,12 @@ template <class X, class Operand, std::enable_if_t<quantizes<X>, int> = 0>
 inline std::size_t scratch_bytes(const X& x, const Operand& w, std::size_t concurrency) {
   carver memory;
   const input_buffers rows(memory, w.data.shape, rows_of(x), wants_token_scales<X> || !w.has_groups());
-  const integer_scratch<X, Operand> scratch(w, rows_of(x), concurrency, memory);
-  static_cast<void>(rows), static_cast<void>(scratch);
+  static_cast<void>(rows), static_cast<void>(concurrency);
   return memory.bytes();
 }
 template <class G, class Operand>
-inline std::size_t scratch_bytes(const quantized_activations<G>& x, const Operand& w, std::size_t concurrency) {
-  carver memory;
-  const integer_scratch<quantized_activations<G>, Operand> scratch(w, x.rows(), concurrency, memory);
-  static_cast<void>(scratch);
-  return memory.bytes();
+inline std::size_t scratch_bytes(const quantized_activations<G>&, const Operand&, std::size_t) {
+  return 0;
 }
 
 /// Quantizes the rows of X with the scales that this product wants.
@@ -253,15 +244,12 @@ inline void run(const X& x, const Operand& w, const Out& out, Executor& executor
   carver pieces(memory);
   const bool token_scales = wants_token_scales<X> || !w.has_groups();
   const input_buffers rows(pieces, w.data.shape, rows_of(x), token_scales);
-  const integer_scratch<X, Operand> scratch(w, rows_of(x), executor.concurrency(), pieces);
   quantize_input<floats>(x, w.data.shape, token_scales, rows, executor);
-  integer_gemm(scratch.kernels, scratch.plan, w.data, rows, scratch.panels, out, executor);
+  multiply_rows<X>(w, rows, rows_of(x), out, executor);
 }
 template <class G, class Operand, class Out, class Executor>
-inline void run(const quantized_activations<G>& x, const Operand& w, const Out& out, Executor& executor, void* memory) {
-  carver pieces(memory);
-  const integer_scratch<quantized_activations<G>, Operand> scratch(w, x.rows(), executor.concurrency(), pieces);
-  integer_gemm(scratch.kernels, scratch.plan, w.data, x.data(), scratch.panels, out, executor);
+inline void run(const quantized_activations<G>& x, const Operand& w, const Out& out, Executor& executor, void*) {
+  multiply_rows<quantized_activations<G>>(w, x.data(), x.rows(), out, executor);
 }
 
 template <class X, class Operand, class T, class Epilogue>

@@ -51,7 +51,7 @@ enum class scale_kind {
 struct integer_tile_args {
   const std::byte* weights;    // first strip
   std::size_t strip_stride;    // bytes to the next strip
-  const strip_shape* shape;    // of the weights as the kernel reads them (packed, or a decoded panel)
+  const strip_shape* shape;
   input_rows x;
   std::size_t rows, strips;    // as many as there are; a tile may have more and repeats the last
   float* out;                  // [tile rows][tile strips * 16]
@@ -100,11 +100,19 @@ struct integer_tile {
     });
   }
 
+  /// Asks for the line that is read next but many. The more rows share a line, the fewer lines the processor sees
+  /// ahead: with one row it sees enough, with eight this gives 1.4 times the speed. The same distance serves all batch
+  /// sizes within a few percent, and beyond the end it reaches into the next strip.
+  QLITE_INLINE static void prefetch(const std::byte* line) noexcept {
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(line) + 8192));
+  }
+
   /// Adds one line: one unit of byte codes, or two of nibbles into `even` and `odd`.
   template <class Sum>
   QLITE_INLINE static void line(Sum (&even)[units][Strips], Sum (&odd)[units][Strips], const pointers& p,
                                 std::size_t at, std::size_t k) noexcept {
     weights low[Strips];
+    if constexpr (Strips == 1 && Rows > 1) prefetch(p.w[0] + at);
     if constexpr (Format::nibbles) {
       weights high[Strips];
       repeat<Strips>([&](auto s) QLITE_LAMBDA { I::load_nibbles(p.w[s] + at, low[s], high[s]); });
@@ -272,35 +280,6 @@ struct integer_tile {
     });
   }
 };
-
-/// Decodes the strips of `count` strips, nibbles to bytes and scales to float, into a panel of the same codes
-/// (Format::panel, one group per block) that every row of X can share.
-template <class I, class Format>
-inline void decode_panel(const std::byte* weights, const strip_shape& shape, std::byte* panel,
-                         const strip_shape& panel_shape) {
-  using floats = typename I::floats;
-  for (std::size_t g = 0; g < shape.groups; ++g) {
-    const std::byte* const header = weights + shape.block_at(g);
-    const std::size_t in_block = g % shape.block * strip_rows;
-    std::byte* const to = panel + panel_shape.block_at(g);
-    floats::load(reinterpret_cast<const typename Format::scale*>(header) + in_block)
-        .store(reinterpret_cast<float*>(to));
-    if constexpr (Format::zeros) std::memcpy(to + panel_shape.zeros_at, header + shape.zeros_at + in_block, strip_rows);
-    if constexpr (Format::has_offset)
-      floats::load(reinterpret_cast<const typename Format::offset*>(header + shape.offsets_at) + in_block)
-          .store(reinterpret_cast<float*>(to + panel_shape.offsets_at));
-    const std::byte* line = weights + shape.codes_at(g);
-    std::byte* out = panel + panel_shape.codes_at(g);
-    // The panel has whole units of k where the strip has whole lines: the last half line may be padding.
-    const std::size_t lines = panel_shape.lines(g);
-    for (std::size_t i = 0; i < lines; i += 2, line += shape.line_bytes) {
-      typename I::weights low, high;
-      I::load_nibbles(line, low, high);
-      I::store_bytes(out + i * panel_shape.line_bytes, low);
-      if (i + 1 < lines) I::store_bytes(out + (i + 1) * panel_shape.line_bytes, high);
-    }
-  }
-}
 
 }    // namespace impl
 QLITE_END_FUNCTIONS

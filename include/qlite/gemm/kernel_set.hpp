@@ -31,10 +31,9 @@ struct tile_list {
 inline constexpr std::size_t largest_tile = 16 * 3 * 16;    // floats of the largest tile: rows x strips x 16
 
 struct integer_kernels {
-  tile_list<integer_tile_function> direct;    // read packed strips, one at a time
-  tile_list<integer_tile_function> shared;    // for many rows: read decoded panels, or packed strips if decode is null
-  void (*decode)(const std::byte*, const strip_shape&, std::byte*, const strip_shape&);
-  strip_shape (*panel_shape)(const strip_shape&);
+  tile_list<integer_tile_function> few;     // one strip at a time
+  tile_list<integer_tile_function> many;    // several, which share the reading of X
+  std::size_t few_rows;                     // the most rows of X for which the first are faster
 };
 
 struct float_kernels {
@@ -55,32 +54,18 @@ QLITE_INLINE constexpr std::make_index_sequence<N> indices_of(const T (&)[N]) no
   return {};
 }
 
-template <class I, class Format>
-inline strip_shape panel_shape_of(const strip_shape& shape) {
-  strip_shape panel = Format::panel::shape(shape.strips * strip_rows, shape.cols, shape.group, I::k_unit, 1);
-  if (panel.strip_bytes % 4096 == 0) panel.strip_bytes += cache_line;    // strips of a tile in different cache sets
-  return panel;
-}
-
 /// Without a float sum per output in registers a tile can be larger.
 template <class I, scale_kind Scales>
-inline constexpr auto& shared_tiles = I::group_tiles;
+inline constexpr auto& tiles_for_many = I::group_tiles;
 template <class I>
-inline constexpr auto& shared_tiles<I, scale_kind::row> = I::row_tiles;
+inline constexpr auto& tiles_for_many<I, scale_kind::row> = I::row_tiles;
 
+/// Nibbles are half the bytes, so that a strip stays in the L1 or L2 cache for several tiles of rows.
 template <class I, class Format, scale_kind Scales>
 QLITE_INLINE constexpr integer_kernels make_integer_kernels() noexcept {
-  constexpr auto& tiles = shared_tiles<I, Scales>;
-  integer_kernels k{
-      integer_tiles<I, Format, Scales, I::direct_tiles>(indices_of(I::direct_tiles)),
-      integer_tiles<I, std::conditional_t<Format::nibbles, typename Format::panel, Format>, Scales, tiles>(
-          indices_of(tiles)),
-      nullptr, nullptr};
-  if constexpr (Format::nibbles) {
-    k.decode = &decode_panel<I, Format>;
-    k.panel_shape = &panel_shape_of<I, Format>;
-  }
-  return k;
+  constexpr auto& many = tiles_for_many<I, Scales>;
+  return {integer_tiles<I, Format, Scales, I::direct_tiles>(indices_of(I::direct_tiles)),
+          integer_tiles<I, Format, Scales, many>(indices_of(many)), Format::nibbles ? 64 : I::direct_tiles[0].rows};
 }
 
 template <class I, class Format, std::size_t... Ds, std::size_t... Ss>

@@ -91,7 +91,7 @@ inline constexpr std::size_t size_of_offset<no_offset> = 0;
 
 QLITE_INLINE constexpr strip_shape make_strip_shape(std::size_t rows, std::size_t cols, std::size_t group, int bits,
                                                     std::size_t k_unit, std::size_t scale_bytes, bool zeros,
-                                                    std::size_t offset_bytes, std::size_t most_block) noexcept {
+                                                    std::size_t offset_bytes) noexcept {
   strip_shape s;
   s.rows = rows;
   s.cols = cols;
@@ -102,7 +102,7 @@ QLITE_INLINE constexpr strip_shape make_strip_shape(std::size_t rows, std::size_
   s.line_k = k_unit * (bits == 4 ? 2 : 1);
   s.group_lines = ceil_div(s.group, s.line_k);
   s.last_lines = s.groups == 0 ? 0 : ceil_div(s.length(s.groups - 1), s.line_k);
-  s.block = max_of<std::size_t>(min_of(s.groups, most_block), 1);
+  s.block = max_of<std::size_t>(min_of(s.groups, block_groups), 1);
   const std::size_t per_block = s.block * strip_rows;
   s.zeros_at = round_up(per_block * scale_bytes, cache_line);
   s.offsets_at = s.zeros_at + (zeros ? round_up(per_block, cache_line) : 0);
@@ -123,7 +123,7 @@ namespace impl {
 template <code_kind Kind, bool Nibbles, class Scale, class Offset, int ConstantZero, bool Zeros>
 struct strip_format {
   static constexpr code_kind kind = Kind;
-  static constexpr bool nibbles = Nibbles;     // two codes a byte; panels hold one
+  static constexpr bool nibbles = Nibbles;     // two codes a byte
   static constexpr bool zeros = Zeros;         // a zero point per group and row, of the width of a byte
   static constexpr int zero = ConstantZero;    // otherwise this one, as stored
   using scale = Scale;
@@ -131,13 +131,9 @@ struct strip_format {
   static constexpr bool has_offset = !std::is_same_v<Offset, no_offset>;
   static constexpr bool zero_is_0 = !Zeros && ConstantZero == 0;
 
-  /// The same codes, one a byte, with float scales: what weights are decoded into when many rows of X share them.
-  using panel = strip_format<Kind, false, float, std::conditional_t<has_offset, float, no_offset>, ConstantZero, Zeros>;
-
   QLITE_INLINE static constexpr strip_shape shape(std::size_t rows, std::size_t cols, std::size_t group,
-                                                  std::size_t k_unit, std::size_t most_block) noexcept {
-    return make_strip_shape(rows, cols, group, nibbles ? 4 : 8, k_unit, sizeof(Scale), Zeros, size_of_offset<Offset>,
-                            most_block);
+                                                  std::size_t k_unit) noexcept {
+    return make_strip_shape(rows, cols, group, nibbles ? 4 : 8, k_unit, sizeof(Scale), Zeros, size_of_offset<Offset>);
   }
 };
 

@@ -10,8 +10,7 @@ namespace impl {
 
 template <class Scheme, class Backend>
 QLITE_INLINE strip_shape packed_shape(const canonical_layout<Scheme>& shape) noexcept {
-  return format_of<Scheme, Backend>::shape(shape.rows(), shape.cols(), shape.group_size(), Backend::k_unit,
-                                           block_groups);
+  return format_of<Scheme, Backend>::shape(shape.rows(), shape.cols(), shape.group_size(), Backend::k_unit);
 }
 
 /// Four canonical bytes, eight nibbles k 0 ... 7 from the lowest on, as one lane of a line: k 0 ... 3 in the low
