@@ -82,6 +82,7 @@ void measure_all(const settings& s, std::size_t n, std::size_t k, const Executor
   measure<scheme<int4, per_channel>, true>(s, n, k, executor);
   measure<scheme<int4, per_group<128>>, true>(s, n, k, executor);
   measure<scheme<int4, per_group<32>>, true>(s, n, k, executor);
+  measure<scheme<int4, per_group<64>, ql::asymmetric>, true>(s, n, k, executor);
   measure<scheme<int8, per_channel>, false>(s, n, k, executor);
   measure<scheme<int4, per_group<32>>, false>(s, n, k, executor);
 }

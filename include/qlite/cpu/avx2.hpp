@@ -34,6 +34,7 @@ struct avx2_common {
   static constexpr tile_shape row_tiles[] = {{4, 1}, {2, 1}};
   static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
   static constexpr tile_shape float_tiles[] = {{6, 1}, {3, 1}};
+  static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
 
   QLITE_INLINE static __m256i load(const std::byte* p) noexcept {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

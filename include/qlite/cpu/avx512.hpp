@@ -34,6 +34,7 @@ struct avx512_common {
   static constexpr tile_shape row_tiles[] = {{8, 3}, {4, 3}, {2, 3}};
   static constexpr tile_shape float_direct_tiles[] = {{8, 1}, {4, 1}, {2, 1}, {1, 1}};
   static constexpr tile_shape float_tiles[] = {{12, 2}, {6, 2}, {3, 2}};
+  static constexpr std::size_t float_few_rows = no_limit;
 
   QLITE_INLINE static weights load_bytes(const std::byte* p) noexcept { return {_mm512_loadu_si512(p)}; }
   QLITE_INLINE static void load_nibbles(const std::byte* p, weights& low, weights& high) noexcept {

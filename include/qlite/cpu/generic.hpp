@@ -39,6 +39,7 @@ struct isa<cpu::generic> {
   static constexpr tile_shape row_tiles[] = {{4, 1}};
   static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {1, 1}};
   static constexpr tile_shape float_tiles[] = {{4, 1}};
+  static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
 
   template <class To, class From>
   QLITE_INLINE static To reinterpret(From x) noexcept {

@@ -103,6 +103,7 @@ struct isa<cpu::neon_dotprod> : neon_common<4> {
   static constexpr tile_shape row_tiles[] = {{6, 1}, {3, 1}};
   static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
   static constexpr tile_shape float_tiles[] = {{6, 1}, {3, 1}};
+  static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
 
   struct inputs {
     int8x16_t v;
@@ -145,6 +146,7 @@ struct isa<cpu::neon_i8mm> : neon_common<8> {
   static constexpr tile_shape row_tiles[] = {{6, 1}, {4, 1}, {2, 1}};
   static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
   static constexpr tile_shape float_tiles[] = {{6, 1}, {3, 1}};
+  static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
 
   struct inputs {
     int8x16_t v;

@@ -112,6 +112,7 @@ struct isa<cpu::scalar> {
   static constexpr tile_shape row_tiles[] = {{1, 1}};
   static constexpr tile_shape float_direct_tiles[] = {{1, 1}};
   static constexpr tile_shape float_tiles[] = {{1, 1}};
+  static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
 
   QLITE_INLINE static weights load_bytes(const std::byte* p) noexcept {
     weights w;

@@ -35,22 +35,21 @@ struct output {
   }
 };
 
-/// Rows of X that share one decoding of the weights.
+/// Rows of X that share one reading of the weights.
 inline constexpr std::size_t row_block = 128;
 
 /// How a product is cut into items.
 struct work_plan {
   std::size_t rows, strips, block_rows, group_strips, row_blocks, strip_groups, tasks;
 
-  QLITE_INLINE work_plan(std::size_t m, std::size_t n_strips, std::size_t tile_strips, std::size_t concurrency,
-                         bool few_rows) noexcept
+  QLITE_INLINE work_plan(std::size_t m, std::size_t n_strips, std::size_t tile_strips, std::size_t concurrency) noexcept
       : rows(m),
         strips(n_strips),
-        block_rows(few_rows ? max_of<std::size_t>(m, 1) : row_block),
+        block_rows(row_block),
         group_strips(tile_strips),
         strip_groups(ceil_div(n_strips, tile_strips)) {
     // A narrow W alone cannot occupy every thread: smaller blocks of rows can.
-    while (!few_rows && block_rows > 16 && strip_groups * ceil_div(m, block_rows) < 2 * concurrency) block_rows /= 2;
+    while (block_rows > 16 && strip_groups * ceil_div(m, block_rows) < 2 * concurrency) block_rows /= 2;
     row_blocks = ceil_div(m, block_rows);
     tasks = min_of(concurrency, items());
   }
@@ -74,15 +73,15 @@ QLITE_INLINE void run_tasks(Executor& executor, std::size_t tasks, const F& f) {
 }
 
 /// INT8 activations. Tiles read the packed strips; nibbles are split in registers, which costs three instructions for
-/// two units and as many rows as a tile has. (Decoding them once per block of rows into a panel was slower for every
-/// number of rows: benchmarks/README.md.)
+/// two units and as many rows as a tile has. (Decoding them once per block of rows into a panel was slower for nearly
+/// every number of rows: benchmarks/NOTES.md.)
 struct integer_plan {
   bool few;
   work_plan work;
 
   QLITE_INLINE integer_plan(const integer_kernels& kernels, const strip_shape& shape, std::size_t rows,
                             std::size_t concurrency) noexcept
-      : few(rows <= kernels.few_rows), work(rows, shape.strips, few ? 1 : kernels.many.strips, concurrency, few) {}
+      : few(rows <= kernels.few_rows), work(rows, shape.strips, few ? 1 : kernels.many.strips, concurrency) {}
 };
 
 template <class Out, class Executor>
@@ -118,42 +117,46 @@ inline constexpr std::size_t float_panel_depth = 256;
 
 /// Weight-only. Each task has a panel [depth][tile strips * 16] and sums [block rows][tile strips * 16].
 struct float_plan {
+  bool few;
   work_plan work;
-  bool direct;
   std::size_t lines, panel_floats, sum_floats;
 
   QLITE_INLINE float_plan(const float_kernels& kernels, const strip_shape& shape, std::size_t rows,
                           std::size_t concurrency) noexcept
-      : work(rows, shape.strips, rows <= kernels.direct.tiles[0].rows ? 1 : kernels.shared.strips, concurrency,
-             rows <= kernels.direct.tiles[0].rows),
-        direct(rows <= kernels.direct.tiles[0].rows),
+      : few(rows <= kernels.few_rows),
+        work(rows, shape.strips, few ? 1 : kernels.many.strips, concurrency),
         lines(float_panel_depth / shape.line_k),
-        panel_floats(direct ? 0 : kernels.shared.strips * strip_rows * float_panel_depth),
+        panel_floats(few ? 0 : kernels.many.strips * strip_rows * float_panel_depth),
         // for whole blocks even where the plan has smaller ones, so that fewer threads never need more
-        sum_floats(direct ? 0 : kernels.shared.strips * strip_rows * min_of(rows, row_block)) {}
+        sum_floats(few ? 0 : kernels.many.strips * strip_rows * min_of(rows, row_block)) {}
   QLITE_INLINE std::size_t task_floats() const noexcept { return panel_floats + sum_floats; }
 };
 
 template <class Out, class Executor>
-inline void float_gemm_direct(const float_kernels& kernels, const float_plan& plan, const packed_data& w,
-                              const float_rows& x, const Out& out, Executor& executor) {
+inline void float_gemm_few(const float_kernels& kernels, const float_plan& plan, const packed_data& w,
+                           const float_rows& x, const Out& out, Executor& executor) {
   const work_plan& work = plan.work;
   run_tasks(executor, work.tasks, [&](std::size_t task) {
     const slice items = slice_of(work.items(), work.tasks, task);
     alignas(cache_line) float tile[largest_tile];
-    const auto& tile_of = kernels.direct.pick(work.rows);
-    for (std::size_t strip = items.begin; strip < items.end; ++strip) {
-      tile_of.run({w.data + strip * w.shape.strip_bytes, &w.shape, x, work.rows, tile});
-      out.store(tile, 1, work.rows, 1, 0, strip);
+    for (std::size_t item = items.begin; item < items.end; ++item) {
+      const slice rows = work.rows_of(item);
+      const std::size_t strip = work.strips_of(item).begin;
+      for (std::size_t row = rows.begin, count; row < rows.end; row += count) {
+        const auto& tile_of = kernels.few.pick(rows.end - row);
+        count = min_of(tile_of.rows, rows.end - row);
+        tile_of.run({w.data + strip * w.shape.strip_bytes, &w.shape, {x.data + row * x.stride, x.stride}, count, tile});
+        out.store(tile, 1, count, 1, row, strip);
+      }
     }
   });
 }
 
 template <class Out, class Executor>
-inline void float_gemm_shared(const float_kernels& kernels, const float_plan& plan, const packed_data& w,
-                              const float_rows& x, float* scratch, const Out& out, Executor& executor) {
+inline void float_gemm_many(const float_kernels& kernels, const float_plan& plan, const packed_data& w,
+                            const float_rows& x, float* scratch, const Out& out, Executor& executor) {
   const work_plan& work = plan.work;
-  const auto& tiles = kernels.shared;
+  const auto& tiles = kernels.many;
   const std::size_t columns = tiles.strips * strip_rows;
   const std::size_t lines = w.shape.groups == 0 ? 0 : (w.shape.groups - 1) * w.shape.group_lines + w.shape.last_lines;
   run_tasks(executor, work.tasks, [&](std::size_t task) {

@@ -233,10 +233,10 @@ inline void run(matrix_view<T> x, const Operand& w, const Out& out, Executor& ex
     copy_floats<floats, value>(x, w.data.shape, scratch.copy, scratch.stride, executor);
     rows = {scratch.copy, scratch.stride};
   }
-  if (scratch.plan.direct)
-    float_gemm_direct(scratch.kernels, scratch.plan, w.data, rows, out, executor);
+  if (scratch.plan.few)
+    float_gemm_few(scratch.kernels, scratch.plan, w.data, rows, out, executor);
   else
-    float_gemm_shared(scratch.kernels, scratch.plan, w.data, rows, scratch.tasks, out, executor);
+    float_gemm_many(scratch.kernels, scratch.plan, w.data, rows, scratch.tasks, out, executor);
 }
 template <class X, class Operand, class Out, class Executor, std::enable_if_t<quantizes<X>, int> = 0>
 inline void run(const X& x, const Operand& w, const Out& out, Executor& executor, void* memory) {

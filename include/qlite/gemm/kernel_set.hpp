@@ -37,9 +37,10 @@ struct integer_kernels {
 };
 
 struct float_kernels {
-  tile_list<float_direct_function> direct;
-  tile_list<float_panel_function> shared;
+  tile_list<float_direct_function> few;    // one packed strip at a time
+  tile_list<float_panel_function> many;    // panels of decoded strips
   float_decode_function decode;
+  std::size_t few_rows;
 };
 
 template <class I, class Format, scale_kind Scales, const auto& Tiles, std::size_t... Is>
@@ -78,7 +79,8 @@ QLITE_INLINE constexpr float_kernels make_float_kernels(std::index_sequence<Ds..
       {{{I::float_tiles[Ss].rows, &float_panel_tile<I, I::float_tiles[Ss].rows, I::float_tiles[Ss].strips>::apply}...},
        sizeof...(Ss),
        I::float_tiles[0].strips},
-      &decode_floats<I, Format>};
+      &decode_floats<I, Format>,
+      I::float_few_rows};
 }
 
 template <class Backend, class Format, scale_kind Scales>
