@@ -1,5 +1,6 @@
 # Every relative link in the project's Markdown leads to a file, and to a heading of it if it names one:
 #   cmake -DSOURCE=<qlite> -P links.cmake
+cmake_minimum_required(VERSION 3.25)
 file(GLOB pages "${SOURCE}/*.md" "${SOURCE}/docs/*.md" "${SOURCE}/benchmarks/*.md" "${SOURCE}/examples/*/*.md")
 set(broken "")
 foreach(page IN LISTS pages)
