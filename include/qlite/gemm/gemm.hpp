@@ -227,8 +227,10 @@ inline void run(matrix_view<T> x, const Operand& w, const Out& out, Executor& ex
   using value = std::remove_const_t<T>;
   carver pieces(memory);
   const float_scratch<value> scratch(w, x.rows(), executor.concurrency(), pieces);
-  float_rows rows{nullptr, x.row_stride()};
-  if constexpr (std::is_same_v<value, float>) rows.data = x.data();
+  float_rows rows{nullptr, 0};
+  if constexpr (std::is_same_v<value, float>) {
+    if (x.data() != nullptr) rows = {x.data(), x.row_stride()};    // null where K is 0
+  }
   if (scratch.stride != 0) {
     copy_floats<floats, value>(x, w.data.shape, scratch.copy, scratch.stride, executor);
     rows = {scratch.copy, scratch.stride};

@@ -188,7 +188,7 @@ inline quantized_matrix<Scheme> unpack(const packed_view<Scheme, Backend>& packe
   constexpr int bits = traits::bits, bias = impl::packed_bias<Scheme, Backend>;
   const detail::strip_shape& shape = packed.raw().shape;
   quantized_matrix<Scheme> q(shape.rows, shape.cols, packed.scheme());
-  std::memset(q.codes(), 0, q.shape().code_bytes());
+  if (q.shape().code_bytes() != 0) std::memset(q.codes(), 0, q.shape().code_bytes());
   if (q.shape().zero_bytes() != 0) std::memset(q.zeros(), 0, q.shape().zero_bytes());
   const auto put = [](std::uint8_t* row, std::size_t i, int field) {
     if constexpr (bits == 4)
