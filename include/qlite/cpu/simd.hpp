@@ -72,7 +72,7 @@ QLITE_NOINLINE inline Register emulated_fma(Register a, Register b, Register c) 
 #endif
 
 // fused: a * b + c, rounded once. store_nearest: as integers, ties to even. max_or_nan: a if a > b, else b,
-// so that a NaN in b stays.
+// so that a NaN in b stays. quotient: a / b, rounded once, which xsimd 8.1 only estimates on Arm.
 #if defined(__x86_64__) || defined(__i386__)
 QLITE_INLINE __m128 fused(__m128 a, __m128 b, __m128 c) noexcept {
 #if defined(__FMA__)
@@ -85,6 +85,7 @@ QLITE_INLINE void store_nearest(__m128 x, std::int32_t* p) noexcept {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_cvtps_epi32(x));
 }
 QLITE_INLINE __m128 max_or_nan(__m128 a, __m128 b) noexcept { return _mm_max_ps(a, b); }
+QLITE_INLINE __m128 quotient(__m128 a, __m128 b) noexcept { return _mm_div_ps(a, b); }
 #if defined(__AVX__)
 QLITE_INLINE __m256 fused(__m256 a, __m256 b, __m256 c) noexcept {
 #if defined(__FMA__)
@@ -97,11 +98,13 @@ QLITE_INLINE void store_nearest(__m256 x, std::int32_t* p) noexcept {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvtps_epi32(x));
 }
 QLITE_INLINE __m256 max_or_nan(__m256 a, __m256 b) noexcept { return _mm256_max_ps(a, b); }
+QLITE_INLINE __m256 quotient(__m256 a, __m256 b) noexcept { return _mm256_div_ps(a, b); }
 #endif
 #if defined(__AVX512F__)
 QLITE_INLINE __m512 fused(__m512 a, __m512 b, __m512 c) noexcept { return _mm512_fmadd_ps(a, b, c); }
 QLITE_INLINE void store_nearest(__m512 x, std::int32_t* p) noexcept { _mm512_storeu_si512(p, _mm512_cvtps_epi32(x)); }
 QLITE_INLINE __m512 max_or_nan(__m512 a, __m512 b) noexcept { return _mm512_max_ps(a, b); }
+QLITE_INLINE __m512 quotient(__m512 a, __m512 b) noexcept { return _mm512_div_ps(a, b); }
 #endif
 #elif defined(__aarch64__)
 QLITE_INLINE float32x4_t fused(float32x4_t a, float32x4_t b, float32x4_t c) noexcept { return vfmaq_f32(c, a, b); }
@@ -109,6 +112,7 @@ QLITE_INLINE void store_nearest(float32x4_t x, std::int32_t* p) noexcept { vst1q
 QLITE_INLINE float32x4_t max_or_nan(float32x4_t a, float32x4_t b) noexcept {
   return vbslq_f32(vcgtq_f32(a, b), a, b);    // as x86 has it, zeros included
 }
+QLITE_INLINE float32x4_t quotient(float32x4_t a, float32x4_t b) noexcept { return vdivq_f32(a, b); }
 #endif
 
 /// 16 floats in as few registers as `Arch` needs.
@@ -213,7 +217,7 @@ struct simd_floats {
     return a;
   }
   QLITE_INLINE friend simd_floats divide(simd_floats a, simd_floats b) noexcept {
-    for (std::size_t i = 0; i < count; ++i) a.v[i] = a.v[i] / b.v[i];
+    for (std::size_t i = 0; i < count; ++i) a.v[i] = batch(quotient(a.v[i], b.v[i]));
     return a;
   }
   QLITE_INLINE friend simd_floats fma(simd_floats a, simd_floats b, simd_floats c) noexcept {
