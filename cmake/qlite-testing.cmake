@@ -17,6 +17,8 @@ target_link_libraries(qlite_test_runner PRIVATE Catch2::Catch2)
 target_compile_features(qlite_test_runner PRIVATE cxx_std_17)
 target_compile_options(qlite_test_runner PRIVATE -O0)
 
+set(QLITE_TEST_SCALAR_FLAGS "" CACHE STRING "Further flags for all tests but those of the vector backends (checks that take minutes to compile into unrolled kernels, say)")
+
 # qlite_add_test(<name> SOURCES <file>... [FLAGS <flag>...] [BACKEND <name>] [LIBRARIES <target>...])
 #
 # Builds one program and registers it as the ctest test <name>. With BACKEND the sources are compiled with the flags of
@@ -46,6 +48,10 @@ function(qlite_add_test name)
   if(arg_BACKEND)
     target_compile_options(${target} PRIVATE ${QLITE_BACKEND_${arg_BACKEND}_FLAGS})
     target_compile_definitions(${target} PRIVATE QLITE_TEST_BACKEND=qlite::${QLITE_BACKEND_${arg_BACKEND}_TAG})
+  endif()
+  if(NOT arg_BACKEND OR arg_BACKEND STREQUAL "scalar")
+    separate_arguments(scalar_flags UNIX_COMMAND "${QLITE_TEST_SCALAR_FLAGS}")
+    target_compile_options(${target} PRIVATE ${scalar_flags})
   endif()
   add_test(NAME ${name} COMMAND ${target})
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE ${qlite_skip_code} TIMEOUT 600)

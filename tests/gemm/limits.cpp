@@ -102,8 +102,9 @@ TEST_CASE("long groups are folded at multiples of 65,536") {
           [](std::size_t, std::size_t) { return 0.01f; }, [](std::size_t, std::size_t) { return 0.0f; });
       check_both_forms(x, asymmetric);
       check_both_forms(x, random_quantized<scheme<int4, per_group<dynamic_extent>>>(random, 2, k, {{70000}}));
-      check_both_forms(random_inputs<float>(random, m, k),
-                       random_quantized<scheme<int4, per_channel, ql::offset<float>>>(random, 2, k, {}));
+      check_both_forms(
+          random_inputs<float>(random, m, k),
+          random_quantized<scheme<int4, per_group<dynamic_extent>, ql::offset<float>>>(random, 2, k, {{k}}));
     }
   }
   const auto x = random_inputs<float>(random, 2, 150001);    // more than one fold in each of two groups
@@ -124,7 +125,7 @@ TEST_CASE("rows of zeros, denormal and huge numbers") {
       x(r, random.integer(0, k - 1)) = -magnitudes[r];
     }
     check_both_forms(x, random_quantized<scheme<int8, per_channel>>(random, 35, k, {}));
-    check_both_forms(x, random_quantized<scheme<int4, per_group<32>, ql::asymmetric>>(random, 35, k, {}));
+    check_both_forms(x, random_quantized<scheme<int4, per_group<dynamic_extent>>>(random, 35, k, {{32}}));
   }
 }
 
@@ -165,7 +166,7 @@ TEST_CASE("rows that are not finite give NaN") {
       input_matrix<float> x = random_inputs<float>(random, m, k);
       x(row, random.integer(0, k - 1)) = bad;
       x(row, random.integer(0, k - 1)) = bad;
-      const auto q = random_quantized<scheme<int4, per_group<32>>>(random, 40, k, {});
+      const auto q = random_quantized<scheme<int4, per_group<dynamic_extent>>>(random, 40, k, {{32}});
       const auto channel = random_quantized<scheme<int8, per_channel>>(random, 40, k, {});
       const auto all_nan = [&](const auto& form, const auto& w) {
         std::vector<float> y(m * 40, 0.0f);
