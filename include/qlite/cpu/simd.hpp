@@ -59,6 +59,13 @@ struct get_bool_simd_register<T, ::qlite::v0::QLITE_FLAG_SET::impl::tagged_arch<
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
 
+/// Four 32-bit words, on any processor of the architecture.
+#if defined(__aarch64__)
+using words_of_4 = xsimd::batch<std::uint32_t, xsimd::neon64>;
+#else
+using words_of_4 = xsimd::batch<std::uint32_t, own_arch<xsimd::sse2>>;
+#endif
+
 /// Columns of a strip: rows of W that are laid out side by side, one per lane.
 inline constexpr std::size_t strip_columns = 16;
 

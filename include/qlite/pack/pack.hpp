@@ -14,21 +14,14 @@ QLITE_INLINE strip_shape packed_shape(const canonical_layout<Scheme>& shape) noe
 }
 
 /// Four canonical bytes, eight nibbles k 0 ... 7 from the lowest on, as one lane of a line: k 0 ... 3 in the low
-/// nibbles of its bytes, k 4 ... 7 in the high ones.
-QLITE_INLINE std::uint32_t nibbles_to_lane(std::uint32_t x) noexcept {
-  const auto spread = [](std::uint32_t v) {    // four nibbles, one to each byte
-    v = (v | (v << 8)) & 0x00ff00ffu;
-    return (v | (v << 4)) & 0x0f0f0f0fu;
+/// nibbles of its bytes, k 4 ... 7 in the high ones. Of one word or of each in a vector.
+template <class Words>
+QLITE_INLINE Words nibbles_to_lane(Words x) noexcept {
+  const auto swap = [](Words v, int n, std::uint32_t mask) QLITE_LAMBDA {    // the bits of mask with those n higher
+    const Words changed = (v ^ (v >> n)) & Words(mask);
+    return v ^ changed ^ (changed << n);
   };
-  return spread(x & 0xffffu) | (spread(x >> 16) << 4);
-}
-
-QLITE_INLINE std::uint32_t lane_to_nibbles(std::uint32_t lane) noexcept {
-  const auto gather = [](std::uint32_t v) {
-    v = (v | (v >> 4)) & 0x00ff00ffu;
-    return (v | (v >> 8)) & 0xffffu;
-  };
-  return gather(lane & 0x0f0f0f0fu) | (gather((lane >> 4) & 0x0f0f0f0fu) << 16);
+  return swap(swap(x, 8, 0x0000ff00u), 4, 0x00f000f0u);
 }
 
 /// Byte and nibble of weight k of a line, for row `lane` of the strip.
@@ -41,34 +34,109 @@ QLITE_INLINE constexpr code_place place_of(std::size_t lane, std::size_t k) noex
   return {lane * KUnit + k % KUnit, Bits == 4 && k >= KUnit ? 4 : 0};
 }
 
-/// Packs one row of codes into its lane of a strip.
+/// The stored bytes of canonical codes: a lane of a line, or several.
+template <class Scheme, class Backend, class Words>
+QLITE_INLINE Words packed_words(Words x) noexcept {
+  if constexpr (scheme_traits<Scheme>::bits == 4)
+    return nibbles_to_lane(x);
+  else
+    return packed_bias<Scheme, Backend> != 0 ? x ^ Words(0x80808080u) : x;
+}
+
+/// Packs lines [from, to) of group g of one row into its lane of the group's lines.
 template <class Scheme, class Backend>
-QLITE_INLINE void pack_codes(const quantized_view<Scheme>& q, const strip_shape& shape, std::size_t row,
-                             std::size_t lane, std::byte* strip) {
+QLITE_INLINE void pack_lane(const quantized_view<Scheme>& q, const strip_shape& shape, std::size_t row,
+                            std::size_t lane, std::size_t g, std::size_t from, std::size_t to, std::byte* lines) {
   using traits = scheme_traits<Scheme>;
   constexpr int bits = traits::bits, bias = packed_bias<Scheme, Backend> + traits::stored_bias;
   constexpr std::size_t k_unit = Backend::k_unit;
   const std::uint8_t* const codes = q.codes() + row * q.shape().code_row_bytes();
-  for (std::size_t g = 0; g < shape.groups; ++g) {
-    std::byte* line = strip + shape.codes_at(g);
-    std::size_t k = g * shape.group;
-    const std::size_t end = k + shape.length(g);
-    if (k_unit == 4 && (bits == 8 || k % 2 == 0)) {    // whole lanes: four bytes at a time
-      for (; k + shape.line_k <= end; k += shape.line_k, line += shape.line_bytes) {
-        std::uint32_t four;
-        std::memcpy(&four, codes + k * bits / 8, sizeof four);
-        four = bits == 4 ? nibbles_to_lane(four) : four ^ (packed_bias<Scheme, Backend> != 0 ? 0x80808080u : 0u);
-        std::memcpy(line + lane * k_unit, &four, sizeof four);
-      }
+  std::byte* line = lines + from * shape.line_bytes;
+  const std::size_t begin = g * shape.group, group_end = begin + shape.length(g);
+  std::size_t k = begin + from * shape.line_k;
+  const std::size_t end = min_of(group_end, begin + to * shape.line_k);
+  if (k_unit == 4 && (bits == 8 || begin % 2 == 0)) {
+    for (; k + shape.line_k <= end; k += shape.line_k, line += shape.line_bytes) {
+      std::uint32_t word;
+      std::memcpy(&word, codes + k * bits / 8, sizeof word);
+      word = packed_words<Scheme, Backend>(word);
+      std::memcpy(line + lane * k_unit, &word, sizeof word);
     }
-    for (; k < end; k += shape.line_k, line += shape.line_bytes) {
-      std::uint8_t bytes[k_unit] = {};
-      for (std::size_t i = 0; i < shape.line_k && k + i < end; ++i) {
-        const code_place at = place_of<bits, k_unit>(0, i);
-        const unsigned stored = static_cast<unsigned>(q.code(row, k + i) + bias) & (bits == 4 ? 15u : 255u);
-        bytes[at.byte] = static_cast<std::uint8_t>(bytes[at.byte] | (stored << at.shift));
+  }
+  for (; k < end; k += shape.line_k, line += shape.line_bytes) {
+    std::uint8_t bytes[k_unit] = {};
+    for (std::size_t i = 0; i < shape.line_k && k + i < end; ++i) {
+      const code_place at = place_of<bits, k_unit>(0, i);
+      const unsigned stored = static_cast<unsigned>(q.code(row, k + i) + bias) & (bits == 4 ? 15u : 255u);
+      bytes[at.byte] = static_cast<std::uint8_t>(bytes[at.byte] | (stored << at.shift));
+    }
+    std::memcpy(line + lane * k_unit, bytes, k_unit);
+  }
+}
+
+/// The same for lanes [lane, lane + 4) of a whole strip. Lines of 64 bytes go in fours: 16 bytes of four rows are a 4 x
+/// 4 matrix of words, which is transposed.
+template <class Scheme, class Backend>
+QLITE_INLINE void pack_four_lanes(const quantized_view<Scheme>& q, const strip_shape& shape, std::size_t row,
+                                  std::size_t lane, std::size_t g, std::size_t from, std::size_t to, std::byte* lines) {
+  constexpr int bits = scheme_traits<Scheme>::bits;
+  constexpr std::size_t word_bytes = sizeof(std::uint32_t), line_k = Backend::k_unit * 8 / bits;
+  const std::size_t begin = g * shape.group;
+  if (Backend::k_unit == 4 && (bits == 8 || begin % 2 == 0)) {
+    const std::size_t stride = q.shape().code_row_bytes(), whole = min_of(to, shape.length(g) / line_k);
+    const auto* codes = reinterpret_cast<const std::byte*>(q.codes()) + row * stride + begin * bits / 8;
+    const auto load = [](const std::byte* p) QLITE_LAMBDA {
+      std::uint32_t words[4];
+      std::memcpy(words, p, sizeof words);
+      return packed_words<Scheme, Backend>(words_of_4::load_unaligned(words));
+    };
+    const auto store = [&](std::size_t line, words_of_4 x) QLITE_LAMBDA {
+      std::uint32_t words[4];
+      x.store_unaligned(words);
+      std::memcpy(lines + line * shape.line_bytes + lane * word_bytes, words, sizeof words);
+    };
+    for (; from + 4 <= whole; from += 4) {
+      const std::byte* const at = codes + from * word_bytes;
+      const words_of_4 a = load(at), b = load(at + stride), c = load(at + 2 * stride), d = load(at + 3 * stride);
+      const words_of_4 ac_low = zip_lo(a, c), ac_high = zip_hi(a, c), bd_low = zip_lo(b, d), bd_high = zip_hi(b, d);
+      store(from, zip_lo(ac_low, bd_low));
+      store(from + 1, zip_hi(ac_low, bd_low));
+      store(from + 2, zip_lo(ac_high, bd_high));
+      store(from + 3, zip_hi(ac_high, bd_high));
+    }
+  }
+  if (from == to) return;
+  for (std::size_t i = 0; i < 4; ++i) pack_lane<Scheme, Backend>(q, shape, row + i, lane + i, g, from, to, lines);
+}
+
+/// Packs the codes of `count` rows from `first` on, 64 bytes of a few rows at a time: rows are often a multiple of 4
+/// KiB apart, and caches keep few lines at such a distance. Groups shorter than that go together.
+template <class Scheme, class Backend>
+QLITE_INLINE void pack_codes(const quantized_view<Scheme>& q, const strip_shape& shape, std::size_t first,
+                             std::size_t count, std::byte* strip) {
+  constexpr std::size_t some_lines = 16;
+  const std::size_t together = shape.group_lines >= some_lines ? 1 : shape.block;
+  const std::size_t group_bytes = shape.group_lines * shape.line_bytes;
+  std::byte* block = strip;
+  for (std::size_t b = 0; b < shape.groups; b += shape.block, block += shape.block_at(shape.block)) {
+    const std::size_t block_end = min_of(shape.groups, b + shape.block);
+    std::byte* some = block + shape.header_bytes;
+    for (std::size_t begin = b; begin < block_end; begin += together, some += together * group_bytes) {
+      const std::size_t end = min_of(block_end, begin + together);
+      for (std::size_t from = 0; from < shape.lines(begin); from += some_lines) {
+        for (std::size_t lane = 0; lane < count; lane += 4) {
+          std::byte* lines = some;
+          for (std::size_t g = begin; g < end; ++g, lines += group_bytes) {
+            const std::size_t to = min_of(shape.lines(g), from + some_lines);
+            if (to <= from) continue;
+            if (lane + 4 <= count)
+              pack_four_lanes<Scheme, Backend>(q, shape, first + lane, lane, g, from, to, lines);
+            else
+              for (std::size_t i = lane; i < count; ++i)
+                pack_lane<Scheme, Backend>(q, shape, first + i, i, g, from, to, lines);
+          }
+        }
       }
-      std::memcpy(line + lane * k_unit, bytes, k_unit);
     }
   }
 }
@@ -79,18 +147,22 @@ QLITE_INLINE void pack_headers(const quantized_view<Scheme>& q, const strip_shap
                                std::size_t count, std::byte* strip) {
   using traits = scheme_traits<Scheme>;
   using scale = typename traits::scale;
-  for (std::size_t g = 0; g < shape.groups; g += shape.block)
-    std::memset(strip + shape.block_at(g), 0, shape.header_bytes);
-  for (std::size_t g = 0; g < shape.groups; ++g) {
-    std::byte* const header = strip + shape.block_at(g);
+  const std::size_t block_bytes = shape.block_at(shape.block);
+  std::byte* header = strip;
+  for (std::size_t g = 0; g < shape.groups; g += shape.block, header += block_bytes) {
+    std::memset(header, 0, shape.header_bytes);
+    const std::size_t groups = min_of(shape.block, shape.groups - g);
     for (std::size_t lane = 0; lane < count; ++lane) {
-      const std::size_t at = g % shape.block * strip_rows + lane, from = q.scale_index(first + lane, g);
-      std::memcpy(header + at * sizeof(scale), q.scales() + from, sizeof(scale));
-      if constexpr (traits::has_zero_point)
-        header[shape.zeros_at + at] =
-            static_cast<std::byte>(q.zero_point(first + lane, g) + packed_bias<Scheme, Backend>);
-      if constexpr (traits::has_offset)
-        std::memcpy(header + shape.offsets_at + at * sizeof(*q.offsets()), q.offsets() + from, sizeof(*q.offsets()));
+      const std::size_t row = first + lane, from = q.scale_index(row, g);
+      for (std::size_t i = 0; i < groups; ++i) {
+        const std::size_t at = i * strip_rows + lane;
+        std::memcpy(header + at * sizeof(scale), q.scales() + from + i, sizeof(scale));
+        if constexpr (traits::has_zero_point)
+          header[shape.zeros_at + at] = static_cast<std::byte>(q.zero_point(row, g + i) + packed_bias<Scheme, Backend>);
+        if constexpr (traits::has_offset)
+          std::memcpy(header + shape.offsets_at + at * sizeof(*q.offsets()), q.offsets() + from + i,
+                      sizeof(*q.offsets()));
+      }
     }
   }
 }
@@ -101,7 +173,7 @@ inline void pack_strip(const quantized_view<Scheme>& q, const strip_shape& shape
   const std::size_t first = s * strip_rows, count = min_of(strip_rows, shape.rows - first);
   if (count < strip_rows && shape.strip_bytes != 0) std::memset(strip, 0, shape.strip_bytes);
   pack_headers<Scheme, Backend>(q, shape, first, count, strip);
-  for (std::size_t lane = 0; lane < count; ++lane) pack_codes<Scheme, Backend>(q, shape, first + lane, lane, strip);
+  pack_codes<Scheme, Backend>(q, shape, first, count, strip);
 }
 
 template <class Scheme, class Backend, class Executor>
