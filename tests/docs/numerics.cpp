@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "support/property.hpp"
@@ -96,13 +97,29 @@ void check_products() {
     std::vector<std::byte> memory(ql::quantized_activations_bytes(form, packed));
     const auto quantized = ql::quantize_activations(form, packed, {memory.data(), memory.size()});
     const auto rows = quantized.data();
-    const std::size_t group = std::min(q.group_size(), s.k), padded = (group + 15) / 16 * 16;
-    const bool grouped = ql::detail::scheme_traits<Scheme>::grouped;
+    const std::size_t group = std::min(q.group_size(), s.k);
+    // as gemm/input_rows.hpp draws them
+    using isa = ql::impl::isa<backend>;
+    struct place {
+      const std::byte* run;
+      std::size_t rows, row;
+    };
+    const auto place_of = [&](std::size_t m, std::size_t k) {
+      const std::size_t begin = m / isa::integer_tiles[0] * isa::integer_tiles[0];
+      const std::size_t count = ql::detail::panel_rows(isa::integer_tiles, begin, s.m);
+      return place{rows.panel(begin) + count * (k / group * ql::detail::run_bytes(group)), count, m - begin};
+    };
     const auto code = [&](std::size_t m, std::size_t k) -> double {
-      return rows.codes[m * rows.code_stride + k / group * padded + k % group];
+      const place p = place_of(m, k);
+      const std::size_t unit = k % group / isa::k_unit * isa::k_unit;
+      return static_cast<std::int8_t>(
+          p.run[p.rows * (ql::detail::run_bytes(0) + unit) + p.row * isa::k_unit + k % group % isa::k_unit]);
     };
     const auto scale = [&](std::size_t m, std::size_t k) -> double {
-      return rows.scales[m * rows.scale_stride + (grouped ? k / group : 0)];
+      const place p = place_of(m, k);
+      float value;
+      std::memcpy(&value, p.run + p.rows * sizeof(std::int32_t) + p.row * sizeof value, sizeof value);
+      return value;
     };
     for (std::size_t m = 0; m < s.m; ++m)
       for (std::size_t k = 0; k < s.k; ++k)

@@ -18,9 +18,6 @@ struct avx512_common {
   struct weights {
     __m512i v;
   };
-  struct inputs {
-    __m512i v;
-  };
   struct ints {
     __m512i v;
   };
@@ -29,9 +26,7 @@ struct avx512_common {
   };
   static constexpr std::size_t k_unit = 4, row_unit = 1;
 
-  static constexpr tile_shape direct_tiles[] = {{8, 1}, {4, 1}, {2, 1}, {1, 1}};
-  static constexpr tile_shape group_tiles[] = {{6, 2}, {4, 2}, {2, 2}};
-  static constexpr tile_shape row_tiles[] = {{8, 3}, {4, 3}, {2, 3}};
+  static constexpr std::size_t integer_tiles[] = {8, 6, 4, 2, 1};
   static constexpr tile_shape float_direct_tiles[] = {{8, 1}, {4, 1}, {2, 1}, {1, 1}};
   static constexpr tile_shape float_tiles[] = {{12, 2}, {6, 2}, {3, 2}};
   static constexpr std::size_t float_few_rows = no_limit;
@@ -43,10 +38,10 @@ struct avx512_common {
     high.v = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
   }
 
-  QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept {
+  QLITE_INLINE static __m512i load_unit(const std::int8_t* x) noexcept {
     std::int32_t unit;
     std::memcpy(&unit, x, sizeof unit);
-    return {_mm512_set1_epi32(unit)};
+    return _mm512_set1_epi32(unit);
   }
 
   QLITE_INLINE static ints start(std::int32_t z, std::int32_t sum) noexcept {
@@ -102,15 +97,20 @@ template <>
 struct isa<cpu::avx512_vnni> : avx512_common {
   template <code_kind>
   static constexpr std::size_t burst = 0;
+  /// Left in memory: the dot product reads and broadcasts it.
+  struct inputs {
+    const std::int8_t* at;
+  };
+  QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept { return {x}; }
   template <code_kind C>
   QLITE_INLINE static void dot(ints& sum, weights w, inputs x) noexcept {
     static_assert(C != code_kind::s8, "vpdpbusd multiplies unsigned weights by signed activations");
 #if defined(__clang__)
-    sum.v = _mm512_dpbusd_epi32(sum.v, w.v, x.v);
+    sum.v = _mm512_dpbusd_epi32(sum.v, w.v, load_unit(x.at));
 #else
-    // g++ 12 copies the sum before and spills it after each intrinsic: 93 instructions for the 24 dot products of an
-    // 8 x 3 tile, against 41 this way
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum.v) : "v"(w.v), "v"(x.v));
+    // g++ 12 loads and broadcasts first, copies the sum before each intrinsic and spills it after
+    using unit [[gnu::may_alias, gnu::aligned(1)]] = std::int32_t;
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum.v) : "v"(w.v), "m"(*reinterpret_cast<const unit*>(x.at)));
 #endif
   }
 };
@@ -121,6 +121,10 @@ struct isa<cpu::avx512> : avx512_common {
   /// Sums of pairs in 16 bits. Nibbles: 2 * 15 * 127 a unit, eight units stay below 32,768; bytes: |code| <= 128, one.
   template <code_kind C>
   static constexpr std::size_t burst = C == code_kind::u4 ? 8 : 1;
+  struct inputs {
+    __m512i v;
+  };
+  QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept { return {load_unit(x)}; }
   struct partial {
     __m512i v;
   };

@@ -9,7 +9,7 @@
 // For INT8 activations (integer_tile.hpp); C is a code_kind:
 //   load_bytes(p)                one unit of byte codes
 //   load_nibbles(p, low, high)   two units of nibbles, the low ones first
-//   load_inputs(x), (x, y)       k_unit activation codes of one row (row_unit 1) or of two
+//   load_inputs(x)               row_unit x k_unit activation codes
 //   dot<C>(sum, w, x)            adds one unit of products to ints, or to a `partial` where burst is not 0
 //   burst<C>                     units that a partial takes before its 16-bit sums could overflow; 0: ints do
 //   start_partial(), flush(sum, p)       a partial of 0; widens one into ints
@@ -23,10 +23,10 @@
 //   code<C, Z>(word, shift)              16 columns of it at one k, less Z, as floats
 //   zero_floats<C>(z[16])                zero points as floats
 //
-// Register tiles (rows x strips): direct_tiles for few rows of INT8 activations, group_tiles (a scale per group) and
-// row_tiles (one per row) for many; float_direct_tiles and float_tiles likewise for weight-only products, the latter on
-// decoded panels. float_few_rows is the most rows for which the former are faster: the more registers, the less
-// decoding a line again for every tile of rows costs.
+// Register tiles, the largest first: integer_tiles are the rows of those for INT8 activations, each of one strip and,
+// the smallest, of row_unit rows at least. Weight-only products have float_direct_tiles (rows x strips) for few rows
+// and float_tiles, on decoded panels, for many. float_few_rows is the most rows for which the former are faster: the
+// more registers, the less decoding a line again for every tile of rows costs.
 #pragma once
 
 #include <qlite/core/backend.hpp>
@@ -46,13 +46,14 @@ struct tile_shape {
 
 inline constexpr std::size_t no_limit = ~std::size_t{0};
 
-/// Asks for the line that lies `Distance` bytes further on, in this strip or the next. The more is done with a line,
-/// the fewer of them the processor sees ahead by itself: with eight rows this gives 1.4 times the speed. With INT8
-/// activations and one row it sees enough, and asking costs more than it brings.
-template <std::size_t Distance>
+enum class prefetch_to { l2 = 2, l1 = 3 };
+
+/// Asks for the line that lies `Distance` bytes further on, in this strip or the next.
+template <std::size_t Distance, prefetch_to Level>
 QLITE_INLINE void prefetch_line(const std::byte* line) noexcept {
   // as a number: the address may lie outside of the matrix, which only a prefetch may
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(line) + Distance));
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(line) + Distance), 0,
+                     static_cast<int>(Level));
 }
 
 template <class Backend, class = void>

@@ -98,9 +98,7 @@ struct neon_common {
 template <>
 struct isa<cpu::neon_dotprod> : neon_common<4> {
   static constexpr std::size_t k_unit = 4, row_unit = 1;
-  static constexpr tile_shape direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
-  static constexpr tile_shape group_tiles[] = {{4, 1}, {2, 1}};
-  static constexpr tile_shape row_tiles[] = {{6, 1}, {3, 1}};
+  static constexpr std::size_t integer_tiles[] = {4, 2, 1};
   static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
   static constexpr tile_shape float_tiles[] = {{6, 1}, {3, 1}};
   static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
@@ -141,9 +139,7 @@ struct isa<cpu::neon_dotprod> : neon_common<4> {
 template <>
 struct isa<cpu::neon_i8mm> : neon_common<8> {
   static constexpr std::size_t k_unit = 8, row_unit = 2;
-  static constexpr tile_shape direct_tiles[] = {{4, 1}, {2, 1}};
-  static constexpr tile_shape group_tiles[] = {{4, 1}, {2, 1}};
-  static constexpr tile_shape row_tiles[] = {{6, 1}, {4, 1}, {2, 1}};
+  static constexpr std::size_t integer_tiles[] = {4, 2};
   static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
   static constexpr tile_shape float_tiles[] = {{6, 1}, {3, 1}};
   static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
@@ -151,9 +147,7 @@ struct isa<cpu::neon_i8mm> : neon_common<8> {
   struct inputs {
     int8x16_t v;
   };
-  QLITE_INLINE static inputs load_inputs(const std::int8_t* x, const std::int8_t* y) noexcept {
-    return {vcombine_s8(vld1_s8(x), vld1_s8(y))};
-  }
+  QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept { return {vld1q_s8(x)}; }
   template <code_kind C>
   QLITE_INLINE static void dot(ints& sum, weights w, inputs x) noexcept {
     for (std::size_t i = 0; i < 8; ++i) sum.v[i] = vmmlaq_s32(sum.v[i], x.v, w.v[i]);

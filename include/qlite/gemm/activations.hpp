@@ -60,38 +60,27 @@ QLITE_INLINE fixed_activations<Code, std::remove_const_t<T>> fixed(matrix_view<T
 }
 
 /// Activations that are quantized already, in memory of the caller; made by `quantize_activations`. Serves every packed
-/// matrix with the same K and group size, on any CPU backend. Granularity: per_weight_group or per_token.
-template <class Granularity>
+/// matrix of that backend with the same K and group size. Granularity: per_weight_group or per_token.
+template <class Granularity, class Backend = cpu::native>
 class quantized_activations {
  public:
   using granularity = Granularity;
+  using backend = Backend;
 
   QLITE_INLINE quantized_activations() noexcept = default;
   QLITE_INLINE quantized_activations(const detail::input_rows& data, std::size_t rows, std::size_t cols,
                                      std::size_t group) noexcept
-      : codes_(data.codes),
-        scales_(data.scales),
-        sums_(data.sums),
-        code_stride_(data.code_stride),
-        scale_stride_(data.scale_stride),
-        sum_stride_(data.sum_stride),
-        rows_(rows),
-        cols_(cols),
-        group_(group) {}
+      : data_(data), rows_(rows), cols_(cols), group_(group) {}
 
   QLITE_INLINE std::size_t rows() const noexcept { return rows_; }
   QLITE_INLINE std::size_t cols() const noexcept { return cols_; }
   /// Weights of a row that share a scale, as in the packed matrix these were made for.
   QLITE_INLINE std::size_t group_size() const noexcept { return group_; }
-  QLITE_INLINE detail::input_rows data() const noexcept {
-    return {codes_, scales_, sums_, code_stride_, scale_stride_, sum_stride_};
-  }
+  QLITE_INLINE detail::input_rows data() const noexcept { return data_; }
 
  private:
-  const std::int8_t* codes_ = nullptr;
-  const float* scales_ = nullptr;
-  const std::int32_t* sums_ = nullptr;
-  std::size_t code_stride_ = 0, scale_stride_ = 0, sum_stride_ = 0, rows_ = 0, cols_ = 0, group_ = 0;
+  detail::input_rows data_;
+  std::size_t rows_ = 0, cols_ = 0, group_ = 0;
 };
 
 QLITE_END_NAMESPACE
@@ -99,24 +88,40 @@ QLITE_END_NAMESPACE
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
 
-/// Where the quantized rows of X [rows, K] go.
+/// Where the quantized rows of X [rows, K] go, in the panels of instruction set I (gemm/input_rows.hpp).
+template <class I>
 struct input_buffers {
-  std::int8_t* codes;
-  float* scales;
-  std::int32_t* sums;
-  std::size_t code_stride, scale_stride, sum_stride;
+  static constexpr std::size_t largest = I::integer_tiles[0];
+  std::byte* data;
+  std::size_t rows, row_bytes, padded_rows = 0;
 
-  QLITE_INLINE input_buffers(carver& memory, const strip_shape& shape, std::size_t rows, bool token_scales) noexcept {
-    code_stride = round_up(shape.padded_cols(), cache_line);
-    if (code_stride % 4096 == 0) code_stride += cache_line;    // rows of a tile in different cache sets
-    scale_stride = token_scales ? 1 : max_of<std::size_t>(shape.groups, 1);
-    sum_stride = shape.row_folds();
-    codes = memory.take<std::int8_t>(rows * code_stride);
-    scales = memory.take<float>(rows * scale_stride);
-    sums = memory.take<std::int32_t>(rows * sum_stride);
+  QLITE_INLINE input_buffers(carver& memory, const strip_shape& shape, std::size_t m) noexcept
+      : rows(m), row_bytes(input_row_bytes(shape)) {
+    if (rows != 0) {
+      const std::size_t last = (rows - 1) / largest * largest;
+      padded_rows = last + panel_rows(I::integer_tiles, last, rows);
+    }
+    data = memory.take<std::byte>(padded_rows * row_bytes);
   }
-  QLITE_INLINE operator input_rows() const noexcept {    // NOLINT: implicit on purpose
-    return {codes, scales, sums, code_stride, scale_stride, sum_stride};
+  QLITE_INLINE operator input_rows() const noexcept { return {data, row_bytes}; }    // NOLINT: implicit on purpose
+};
+
+/// One row of a panel, where its next run begins.
+template <class I>
+struct panel_row {
+  std::byte* run;
+  std::size_t rows, row;    // of the panel; which one it is
+
+  /// Writes the codes of k to k + 15, the first at a multiple of 16.
+  QLITE_INLINE void store(std::size_t k, const std::int8_t* codes) const noexcept {
+    std::byte* const to = run + rows * (run_bytes(0) + k) + row * I::k_unit;
+    for (std::size_t i = 0; i < activation_unit; i += I::k_unit) std::memcpy(to + i * rows, codes + i, I::k_unit);
+  }
+  /// Ends a run of `length` codes.
+  QLITE_INLINE void finish(std::size_t length, std::int32_t sum, float scale) noexcept {
+    std::memcpy(run + row * sizeof sum, &sum, sizeof sum);
+    std::memcpy(run + rows * sizeof sum + row * sizeof scale, &scale, sizeof scale);
+    run += rows * run_bytes(length);
   }
 };
 
@@ -142,44 +147,46 @@ QLITE_INLINE input_scale scale_for(std::uint32_t amax_bits) noexcept {
   return {amax / 127.0f, inverse};
 }
 
-/// Codes of `count` values, then zeros up to `padded` (a multiple of 16). One sum per fold.
-template <class F, class T>
-QLITE_INLINE void quantize_run(const T* x, std::size_t count, std::size_t padded, float inverse, std::int8_t* codes,
-                               std::int32_t* sums) noexcept {
-  const F factor = F::splat(inverse);
-  for (std::size_t begin = 0, fold = 0; begin < count; begin += fold_length, ++fold) {
-    const std::size_t end = min_of(count, begin + fold_length);
-    typename F::code_sums sum;
-    std::size_t i = begin;
-    if (inverse == 0.0f) {    // zeros, also in place of NaN
-      std::memset(codes + begin, 0, end - begin);
-      i = end;
+/// Writes the runs of `count` values that share a scale.
+template <class I, class T>
+QLITE_INLINE void quantize_runs(const T* x, std::size_t count, input_scale s, panel_row<I>& to) noexcept {
+  using floats = typename I::floats;
+  const floats factor = floats::splat(s.inverse);
+  do {
+    const std::size_t length = min_of(count, fold_length);
+    typename floats::code_sums sum;
+    std::int8_t codes[activation_unit] = {};    // zeros also in place of NaN
+    for (std::size_t k = 0; k < length; k += activation_unit) {
+      if (s.inverse != 0.0f) {
+        const floats values =
+            k + activation_unit <= length ? floats::load(x + k) : load_part<floats>(x + k, length - k);
+        store_codes(mul(values, factor), codes, sum);
+      }
+      to.store(k, codes);
     }
-    for (; i + 16 <= end; i += 16) store_codes(mul(F::load(x + i), factor), codes + i, sum);
-    if (i < end) store_codes(mul(load_part<F>(x + i, end - i), factor), codes + i, sum);
-    sums[fold] = sum.total();
-  }
-  for (std::size_t i = count; i < padded; ++i) codes[i] = 0;
+    to.finish(length, sum.total(), s.scale);
+    x += length;
+    count -= length;
+  } while (count != 0);
 }
 
 /// Quantizes one row. `given` is a scale for the whole row, or null to take it from the row: per group of the weights
 /// if GroupScales, else per row.
-template <class F, bool GroupScales, class T>
-QLITE_INLINE void quantize_row(const T* x, const strip_shape& shape, const input_scale* given, std::int8_t* codes,
-                               float* scales, std::int32_t* sums) noexcept {
-  input_scale whole{0.0f, 0.0f};
-  if (!GroupScales) {
-    const std::uint32_t amax = largest_magnitude<F>(x, shape.cols);
-    whole = given == nullptr || amax >= float_infinity_bits ? scale_for(amax) : *given;
-    scales[0] = whole.scale;
+template <bool GroupScales, class I, class T>
+QLITE_INLINE void quantize_row(const T* x, const strip_shape& shape, const input_scale* given,
+                               panel_row<I> to) noexcept {
+  using floats = typename I::floats;
+  input_scale s{0.0f, 0.0f};
+  if (!GroupScales || shape.groups == 0) {
+    const std::uint32_t amax = largest_magnitude<floats>(x, shape.cols);
+    s = given == nullptr || amax >= float_infinity_bits ? scale_for(amax) : *given;
+    if (shape.groups == 0) quantize_runs(x, 0, s, to);
   }
   for (std::size_t g = 0; g < shape.groups; ++g) {
     const T* const from = x + g * shape.group;
     const std::size_t length = shape.length(g);
-    const input_scale s = GroupScales ? scale_for(largest_magnitude<F>(from, length)) : whole;
-    if (GroupScales) scales[g] = s.scale;
-    quantize_run<F>(from, length, round_up(length, activation_unit), s.inverse, codes + g * shape.padded_group(), sums);
-    sums += shape.folds(g);
+    if (GroupScales) s = scale_for(largest_magnitude<floats>(from, length));
+    quantize_runs(from, length, s, to);
   }
 }
 
@@ -210,21 +217,29 @@ template <class Code, class T>
 inline constexpr bool has_shared_scale<dynamic_activations<Code, per_tensor, T>> = true;
 
 /// Quantizes all rows on the executor.
-template <class F, bool GroupScales, class Activations, class Executor>
-inline void quantize_rows(const Activations& x, const strip_shape& shape, const input_buffers& to, Executor& executor) {
+template <class I, bool GroupScales, class Activations, class Executor>
+inline void quantize_rows(const Activations& x, const strip_shape& shape, const input_buffers<I>& to,
+                          Executor& executor) {
   const std::size_t rows = x.x.rows();
   input_scale shared{0.0f, 0.0f};
   const input_scale* given = nullptr;
   if constexpr (has_shared_scale<Activations>) {
-    shared = shared_scale<F>(x);
+    shared = shared_scale<typename I::floats>(x);
     given = &shared;
+  }
+  if (to.padded_rows != rows) {
+    const std::size_t last = (rows - 1) / to.largest * to.largest;
+    std::memset(to.data + last * to.row_bytes, 0, (to.padded_rows - last) * to.row_bytes);
   }
   const std::size_t tasks = task_count(executor, rows, rows * shape.cols, std::size_t{1} << 15);
   const auto task = [&](std::size_t i) {
     const slice part = slice_of(rows, tasks, i);
-    for (std::size_t r = part.begin; r < part.end; ++r)
-      quantize_row<F, GroupScales>(x.x.row(r), shape, given, to.codes + r * to.code_stride,
-                                   to.scales + r * to.scale_stride, to.sums + r * to.sum_stride);
+    for (std::size_t r = part.begin; r < part.end; ++r) {
+      const std::size_t begin = r / to.largest * to.largest;
+      quantize_row<GroupScales>(
+          x.x.row(r), shape, given,
+          panel_row<I>{to.data + begin * to.row_bytes, panel_rows(I::integer_tiles, begin, rows), r - begin});
+    }
   };
   if (tasks == 1)
     task(0);

@@ -35,9 +35,6 @@ struct output {
   }
 };
 
-/// Rows of X that share one reading of the weights.
-inline constexpr std::size_t row_block = 128;
-
 /// How a product is cut into items.
 struct work_plan {
   std::size_t rows, strips, block_rows, group_strips, row_blocks, strip_groups, tasks;
@@ -49,7 +46,7 @@ struct work_plan {
         group_strips(tile_strips),
         strip_groups(ceil_div(n_strips, tile_strips)) {
     // A narrow W alone cannot occupy every thread: smaller blocks of rows can.
-    while (block_rows > 16 && strip_groups * ceil_div(m, block_rows) < 2 * concurrency) block_rows /= 2;
+    while (block_rows > least_block && strip_groups * ceil_div(m, block_rows) < 2 * concurrency) block_rows /= 2;
     row_blocks = ceil_div(m, block_rows);
     tasks = min_of(concurrency, items());
   }
@@ -72,41 +69,25 @@ QLITE_INLINE void run_tasks(Executor& executor, std::size_t tasks, const F& f) {
     executor.parallel_for(tasks, f);
 }
 
-/// INT8 activations. Tiles read the packed strips; nibbles are split in registers, which costs three instructions for
-/// two units and as many rows as a tile has. (Decoding them once per block of rows into a panel was slower for nearly
-/// every number of rows: benchmarks/NOTES.md.)
-struct integer_plan {
-  bool few;
-  work_plan work;
-
-  QLITE_INLINE integer_plan(const integer_kernels& kernels, const strip_shape& shape, std::size_t rows,
-                            std::size_t concurrency) noexcept
-      : few(rows <= kernels.few_rows), work(rows, shape.strips, few ? 1 : kernels.many.strips, concurrency) {}
-};
-
+/// INT8 activations: one strip after the other, for each all rows of the block. Tiles read the packed strip, which
+/// stays in the L2 cache for all of them; nibbles are split in registers, which costs three instructions for two units
+/// and as many rows as a tile has. (Panels of decoded codes, and tiles of several strips, were slower:
+/// benchmarks/NOTES.md.)
 template <class Out, class Executor>
-inline void integer_gemm(const integer_kernels& kernels, const integer_plan& plan, const packed_data& w,
-                         const input_rows& x, const Out& out, Executor& executor) {
-  const work_plan& work = plan.work;
-  const auto& tiles = plan.few ? kernels.few : kernels.many;
+inline void integer_gemm(const integer_kernels& kernels, const packed_data& w, const input_rows& x, std::size_t m,
+                         const Out& out, Executor& executor) {
+  const work_plan work(m, w.shape.strips, 1, executor.concurrency());
   run_tasks(executor, work.tasks, [&](std::size_t task) {
     const slice items = slice_of(work.items(), work.tasks, task);
     alignas(cache_line) float tile[largest_tile];
     for (std::size_t item = items.begin; item < items.end; ++item) {
-      const slice rows = work.rows_of(item), strips = work.strips_of(item);
-      integer_tile_args args{w.data + strips.begin * w.shape.strip_bytes,
-                             w.shape.strip_bytes,
-                             &w.shape,
-                             x,
-                             0,
-                             strips.end - strips.begin,
-                             tile};
-      for (std::size_t row = rows.begin; row < rows.end; row += args.rows) {
-        const auto& tile_of = tiles.pick(rows.end - row);
-        args.rows = min_of(tile_of.rows, rows.end - row);
-        args.x = x.from(row);
-        tile_of.run(args);
-        out.store(tile, tiles.strips, args.rows, args.strips, row, strips.begin);
+      const slice rows = work.rows_of(item);
+      const std::size_t strip = work.strips_of(item).begin;
+      for (std::size_t row = rows.begin, count; row < rows.end; row += count) {
+        const auto& tile_of = kernels.pick(rows.end - row);
+        count = min_of(tile_of.rows, rows.end - row);
+        tile_of.run({w.data + strip * w.shape.strip_bytes, &w.shape, x.panel(row), tile});
+        out.store(tile, 1, count, 1, row, strip);
       }
     }
   });

@@ -108,7 +108,7 @@ struct float_direct_tile {
           [&](auto c) QLITE_LAMBDA { repeat<Rows>([&](auto m) QLITE_LAMBDA { part[c][m] = floats::splat(0.0f); }); });
       const std::byte* line = args.weights + shape.codes_at(g);
       for (std::size_t i = shape.lines(g); i != 0; --i, line += shape.line_bytes, k += shape.line_k) {
-        prefetch_line<4096>(line);
+        prefetch_line<4096, prefetch_to::l1>(line);
         for_each_k<I, Format>(line, [&](auto at, floats code) QLITE_LAMBDA {
           const floats value = Format::has_offset ? values.weight(code) : values.centred(code);
           repeat<Rows>([&](auto m) QLITE_LAMBDA {

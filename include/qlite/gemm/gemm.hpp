@@ -95,12 +95,12 @@ template <class C, class T>
 QLITE_INLINE std::size_t cols_of(const fixed_activations<C, T>& x) noexcept {
   return x.x.cols();
 }
-template <class G>
-QLITE_INLINE std::size_t rows_of(const quantized_activations<G>& x) noexcept {
+template <class G, class B>
+QLITE_INLINE std::size_t rows_of(const quantized_activations<G, B>& x) noexcept {
   return x.rows();
 }
-template <class G>
-QLITE_INLINE std::size_t cols_of(const quantized_activations<G>& x) noexcept {
+template <class G, class B>
+QLITE_INLINE std::size_t cols_of(const quantized_activations<G, B>& x) noexcept {
   return x.cols();
 }
 
@@ -120,8 +120,8 @@ QLITE_INLINE void check_input(const fixed_activations<C, T>& x) {
     fail("qlite: the scale of fixed activations is %g, expected a positive number with a finite inverse",
          static_cast<double>(x.scale));
 }
-template <class G>
-QLITE_INLINE void check_input(const quantized_activations<G>&) {}
+template <class G, class B>
+QLITE_INLINE void check_input(const quantized_activations<G, B>&) {}
 
 /// The integer forms that are quantized as part of the product.
 template <class X>
@@ -133,15 +133,13 @@ inline constexpr bool quantizes<fixed_activations<C, T>> = true;
 
 template <class X>
 inline constexpr bool is_quantized = false;
-template <class G>
-inline constexpr bool is_quantized<quantized_activations<G>> = true;
+template <class G, class B>
+inline constexpr bool is_quantized<quantized_activations<G, B>> = true;
 
-/// The kernels and the cut of a product with quantized rows.
+/// The kernels of a product with quantized rows.
 template <class X, class Operand, class Out, class Executor>
 inline void multiply_rows(const Operand& w, const input_rows& rows, std::size_t m, const Out& out, Executor& executor) {
-  const integer_kernels& kernels = w.template integer<wants_token_scales<X>>();
-  const integer_plan plan(kernels, w.data.shape, m, executor.concurrency());
-  integer_gemm(kernels, plan, w.data, rows, out, executor);
+  integer_gemm(w.template integer<wants_token_scales<X>>(), w.data, rows, m, out, executor);
 }
 
 /// Scratch of a weight-only product, carved the same way when it is asked for and when it is used.
@@ -198,26 +196,26 @@ inline std::size_t scratch_bytes(matrix_view<T> x, const Operand& w, std::size_t
 template <class X, class Operand, std::enable_if_t<quantizes<X>, int> = 0>
 inline std::size_t scratch_bytes(const X& x, const Operand& w, std::size_t concurrency) {
   carver memory;
-  const input_buffers rows(memory, w.data.shape, rows_of(x), wants_token_scales<X> || !w.has_groups());
+  const input_buffers<isa<typename Operand::backend>> rows(memory, w.data.shape, rows_of(x));
   static_cast<void>(rows), static_cast<void>(concurrency);
   return memory.bytes();
 }
-template <class G, class Operand>
-inline std::size_t scratch_bytes(const quantized_activations<G>&, const Operand&, std::size_t) {
+template <class G, class B, class Operand>
+inline std::size_t scratch_bytes(const quantized_activations<G, B>&, const Operand&, std::size_t) {
   return 0;
 }
 
 /// Quantizes the rows of X with the scales that this product wants.
-template <class F, class X, class Executor>
-inline void quantize_input(const X& x, const strip_shape& shape, bool token_scales, const input_buffers& to,
+template <class I, class X, class Executor>
+inline void quantize_input(const X& x, const strip_shape& shape, bool token_scales, const input_buffers<I>& to,
                            Executor& executor) {
   if constexpr (wants_token_scales<X>) {
     static_cast<void>(token_scales);
-    quantize_rows<F, false>(x, shape, to, executor);
+    quantize_rows<I, false>(x, shape, to, executor);
   } else if (token_scales) {
-    quantize_rows<F, false>(x, shape, to, executor);
+    quantize_rows<I, false>(x, shape, to, executor);
   } else {
-    quantize_rows<F, true>(x, shape, to, executor);
+    quantize_rows<I, true>(x, shape, to, executor);
   }
 }
 
@@ -242,16 +240,17 @@ inline void run(matrix_view<T> x, const Operand& w, const Out& out, Executor& ex
 }
 template <class X, class Operand, class Out, class Executor, std::enable_if_t<quantizes<X>, int> = 0>
 inline void run(const X& x, const Operand& w, const Out& out, Executor& executor, void* memory) {
-  using floats = typename isa<typename Operand::backend>::floats;
   carver pieces(memory);
   const bool token_scales = wants_token_scales<X> || !w.has_groups();
-  const input_buffers rows(pieces, w.data.shape, rows_of(x), token_scales);
-  quantize_input<floats>(x, w.data.shape, token_scales, rows, executor);
+  const input_buffers<isa<typename Operand::backend>> rows(pieces, w.data.shape, rows_of(x));
+  quantize_input(x, w.data.shape, token_scales, rows, executor);
   multiply_rows<X>(w, rows, rows_of(x), out, executor);
 }
-template <class G, class Operand, class Out, class Executor>
-inline void run(const quantized_activations<G>& x, const Operand& w, const Out& out, Executor& executor, void*) {
-  multiply_rows<quantized_activations<G>>(w, x.data(), x.rows(), out, executor);
+template <class G, class B, class Operand, class Out, class Executor>
+inline void run(const quantized_activations<G, B>& x, const Operand& w, const Out& out, Executor& executor, void*) {
+  static_assert(std::is_same_v<B, typename Operand::backend>,
+                "qlite: X was quantized for another backend than that of the packed weights");
+  multiply_rows<quantized_activations<G, B>>(w, x.data(), x.rows(), out, executor);
 }
 
 template <class X, class Operand, class T, class Epilogue>
@@ -321,8 +320,8 @@ template <class X, class Packed>
 inline std::size_t quantized_activations_bytes(const X& x, const Packed& packed) {
   static_assert(impl::quantizes<X>, "qlite: quantize_activations takes dynamic<int8>(X) or fixed<int8>(X, scale)");
   detail::carver memory;
-  const impl::input_buffers rows(memory, impl::operand_of(packed).data.shape, impl::rows_of(x),
-                                 impl::wants_token_scales<X>);
+  const auto w = impl::operand_of(packed);
+  const impl::input_buffers<impl::isa<typename decltype(w)::backend>> rows(memory, w.data.shape, impl::rows_of(x));
   static_cast<void>(rows);
   return memory.bytes();
 }
@@ -335,7 +334,7 @@ template <class X, class Packed, class Executor = serial>
 inline auto quantize_activations(const X& x, const Packed& packed, workspace memory, Executor&& executor = {}) {
   static_assert(impl::quantizes<X>, "qlite: quantize_activations takes dynamic<int8>(X) or fixed<int8>(X, scale)");
   const auto w = impl::operand_of(packed);
-  using floats = typename impl::isa<typename decltype(w)::backend>::floats;
+  using backend = typename decltype(w)::backend;
   using granularity = std::conditional_t<impl::wants_token_scales<X>, per_token, per_weight_group>;
   impl::check_input(x);
   impl::check_equal("the columns of X", impl::cols_of(x), "columns of W", w.data.shape.cols);
@@ -344,9 +343,9 @@ inline auto quantize_activations(const X& x, const Packed& packed, workspace mem
     impl::fail("qlite: the memory for quantized activations is %zu bytes at %p, expected at least %zu", memory.size,
                memory.data, bytes);
   detail::carver pieces(memory.data);
-  const impl::input_buffers rows(pieces, w.data.shape, impl::rows_of(x), impl::wants_token_scales<X>);
-  impl::quantize_input<floats>(x, w.data.shape, impl::wants_token_scales<X>, rows, executor);
-  return quantized_activations<granularity>(rows, impl::rows_of(x), impl::cols_of(x), w.data.shape.group);
+  const impl::input_buffers<impl::isa<backend>> rows(pieces, w.data.shape, impl::rows_of(x));
+  impl::quantize_input(x, w.data.shape, impl::wants_token_scales<X>, rows, executor);
+  return quantized_activations<granularity, backend>(rows, impl::rows_of(x), impl::cols_of(x), w.data.shape.group);
 }
 
 QLITE_END_FUNCTIONS

@@ -28,13 +28,12 @@ struct tile_list {
   }
 };
 
-inline constexpr std::size_t largest_tile = 16 * 3 * 16;    // floats of the largest tile: rows x strips x 16
+/// Rows of X that share one reading of the weights, and to how many a narrow W may reduce them.
+inline constexpr std::size_t row_block = 128, least_block = 16;
 
-struct integer_kernels {
-  tile_list<integer_tile_function> few;     // one strip at a time
-  tile_list<integer_tile_function> many;    // several, which share the reading of X
-  std::size_t few_rows;                     // the most rows of X for which the first are faster
-};
+inline constexpr std::size_t largest_tile = 16 * 2 * 16;    // floats of the largest tile: rows x strips x 16
+
+using integer_kernels = tile_list<integer_tile_function>;
 
 struct float_kernels {
   tile_list<float_direct_function> few;    // one packed strip at a time
@@ -43,30 +42,15 @@ struct float_kernels {
   std::size_t few_rows;
 };
 
-template <class I, class Format, scale_kind Scales, const auto& Tiles, std::size_t... Is>
-QLITE_INLINE constexpr tile_list<integer_tile_function> integer_tiles(std::index_sequence<Is...>) noexcept {
-  return {{{Tiles[Is].rows, &integer_tile<I, Format, Scales, Tiles[Is].rows, Tiles[Is].strips>::apply}...},
-          sizeof...(Is),
-          Tiles[0].strips};
-}
-
 template <class T, std::size_t N>
 QLITE_INLINE constexpr std::make_index_sequence<N> indices_of(const T (&)[N]) noexcept {
   return {};
 }
 
-/// Without a float sum per output in registers a tile can be larger.
-template <class I, scale_kind Scales>
-inline constexpr auto& tiles_for_many = I::group_tiles;
-template <class I>
-inline constexpr auto& tiles_for_many<I, scale_kind::row> = I::row_tiles;
-
-/// Nibbles are half the bytes, so that a strip stays in the L1 or L2 cache for several tiles of rows.
-template <class I, class Format, scale_kind Scales>
-QLITE_INLINE constexpr integer_kernels make_integer_kernels() noexcept {
-  constexpr auto& many = tiles_for_many<I, Scales>;
-  return {integer_tiles<I, Format, Scales, I::direct_tiles>(indices_of(I::direct_tiles)),
-          integer_tiles<I, Format, Scales, many>(indices_of(many)), Format::nibbles ? 64 : I::direct_tiles[0].rows};
+template <class I, class Format, scale_kind Scales, std::size_t... Is>
+QLITE_INLINE constexpr integer_kernels make_integer_kernels(std::index_sequence<Is...>) noexcept {
+  static_assert(least_block % I::integer_tiles[0] == 0, "blocks of rows are whole panels");
+  return {{{I::integer_tiles[Is], &integer_tile<I, Format, Scales, I::integer_tiles[Is]>::apply}...}, sizeof...(Is), 1};
 }
 
 template <class I, class Format, std::size_t... Ds, std::size_t... Ss>
@@ -84,7 +68,8 @@ QLITE_INLINE constexpr float_kernels make_float_kernels(std::index_sequence<Ds..
 }
 
 template <class Backend, class Format, scale_kind Scales>
-inline constexpr integer_kernels integer_kernels_of = make_integer_kernels<isa<Backend>, Format, Scales>();
+inline constexpr integer_kernels integer_kernels_of =
+    make_integer_kernels<isa<Backend>, Format, Scales>(indices_of(isa<Backend>::integer_tiles));
 
 template <class Backend, class Format>
 inline constexpr float_kernels float_kernels_of = make_float_kernels<isa<Backend>, Format>(

@@ -37,8 +37,6 @@ inline constexpr std::size_t strip_rows = 16;
 inline constexpr std::size_t block_groups = 4;
 /// Longest run of k that one INT32 sum takes: 255 * 127 * 65,536 < 2^31. Longer groups are folded.
 inline constexpr std::size_t fold_length = 65536;
-/// Activation groups are padded to a multiple of this, which is a multiple of every backend's weights per line.
-inline constexpr std::size_t activation_unit = 16;
 
 /// Sizes and offsets of a packed matrix. The same for every scheme with the same widths; plain numbers, so that the
 /// kernels and the loops around them need no scheme.
@@ -67,18 +65,6 @@ struct strip_shape {
   /// Offset of the codes of group g, within a strip.
   QLITE_INLINE constexpr std::size_t codes_at(std::size_t g) const noexcept {
     return block_at(g) + header_bytes + g % block * group_lines * line_bytes;
-  }
-  /// Length of a group of activations, padded, and of a row of them.
-  QLITE_INLINE constexpr std::size_t padded_group() const noexcept {
-    return round_up(min_of(group, cols), activation_unit);
-  }
-  QLITE_INLINE constexpr std::size_t padded_cols() const noexcept {
-    return groups == 0 ? 0 : (groups - 1) * padded_group() + round_up(length(groups - 1), activation_unit);
-  }
-  /// INT32 sums per group, and per row.
-  QLITE_INLINE constexpr std::size_t folds(std::size_t g) const noexcept { return ceil_div(length(g), fold_length); }
-  QLITE_INLINE constexpr std::size_t row_folds() const noexcept {
-    return groups == 0 ? 0 : (groups - 1) * folds(0) + folds(groups - 1);
   }
 };
 
