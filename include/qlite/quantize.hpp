@@ -6,6 +6,7 @@
 #include <qlite/calibrate/observer.hpp>
 #include <qlite/core/scheme_info.hpp>
 #include <qlite/quantize/dequantize.hpp>
+#include <qlite/quantize/gptq.hpp>
 #include <qlite/quantize/mse_clip.hpp>
 #include <qlite/quantize/quantize.hpp>
 #include <qlite/quantize/quantized_matrix.hpp>
