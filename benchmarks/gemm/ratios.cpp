@@ -288,13 +288,14 @@ struct run {
       r.unit = peak_name<Scheme, F>();
       r.n = n, r.k = k, r.threads = t;
 #ifdef QLITE_BENCH_OPENBLAS
-      if (floats) sgemm::threads(t);
+      if (floats) sgemm::threads(t), bench::spread_threads(t);
 #endif
       if (t == 1) {
         measure<Scheme, F>(r, s, copies, batches, floats.get(), ql::serial{});
       } else {
         auto& pool = pools[t];
         if (!pool) pool = std::make_unique<ql::thread_pool>(t);
+        bench::spread_threads(t);
         measure<Scheme, F>(r, s, copies, batches, floats.get(), *pool);
       }
       print(r);

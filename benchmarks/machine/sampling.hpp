@@ -1,13 +1,21 @@
-// What programs that measure share: medians, lists of numbers on the command line, and quiet between two libraries.
+// What programs that measure share: medians, lists of numbers on the command line, and for libraries that bring threads
+// of their own, quiet between one and the next, and a core for each thread.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#include <unistd.h>
+#endif
 
 namespace qlite_bench {
 
@@ -52,5 +60,42 @@ inline void settle() {
     before = now;
   }
 }
+
+// Gives each thread of this process a core of its own: the calling one the first, threads that were not seen before the
+// next ones. Called after a library has started its `threads - 1` workers. Some systems wake a worker on the core of
+// the thread that woke it and leave both there, which makes two threads as slow as one.
+#if defined(__linux__)
+inline void spread_threads(std::size_t threads) {
+  static const std::vector<std::size_t> cores = [] {
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    sched_getaffinity(0, sizeof allowed, &allowed);
+    std::vector<std::size_t> list;
+    for (std::size_t i = 0; i < CPU_SETSIZE; ++i)
+      if (CPU_ISSET(i, &allowed)) list.push_back(i);
+    return list;
+  }();
+  static std::set<int> seen;
+  const auto bind = [](int thread, std::size_t core) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cores[core % cores.size()], &one);
+    sched_setaffinity(thread, sizeof one, &one);
+    seen.insert(thread);
+  };
+  if (cores.empty()) return;
+  bind(0, 0);
+  const int own = getpid();
+  std::size_t next = 1;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+    const int thread = std::atoi(entry.path().filename().c_str());
+    if (thread == own || seen.count(thread) != 0) continue;
+    bind(thread, next);
+    next = next + 1 < threads ? next + 1 : 1;
+  }
+}
+#else
+inline void spread_threads(std::size_t) {}
+#endif
 
 }    // namespace qlite_bench
