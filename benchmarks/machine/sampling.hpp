@@ -5,12 +5,13 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <ctime>
 #include <filesystem>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "machine/peaks.hpp"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -47,15 +48,10 @@ inline std::vector<std::size_t> numbers(const std::string& text) {
 // Waits until no thread of this process runs: thread pools look for more work for a while after a call, and would take
 // the cores from the next library. At most a second.
 inline void settle() {
-  const auto used = [] {
-    timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-  };
-  double before = used();
+  double before = process_seconds();
   for (int i = 0; i < 500; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    const double now = used();
+    const double now = process_seconds();
     if (now - before < 0.0002) return;
     before = now;
   }
