@@ -46,6 +46,7 @@ struct settings {
 struct outcome {
   std::string kind, name, unit;
   std::size_t n = 0, k = 0, threads = 1;
+  std::size_t disturbed = 0;    // rounds that were measured again
   struct point {
     std::size_t m;
     double microseconds, rate, share;    // rate and share: of bytes at M = 1, of operations beyond
@@ -131,6 +132,7 @@ template <class F>
 double sample(double at_least, bool by_thread, F&& call) {
   const auto now = [by_thread] { return by_thread ? bench::thread_seconds() : bench::wall_seconds(); };
   std::size_t calls = 0;
+  if (!by_thread) call();    // its threads may have slept
   const double start = now();
   double elapsed;
   do {
@@ -161,24 +163,23 @@ void measure(outcome& result, const settings& s, const Copies& copies, const std
   std::vector<samples> all(batches.size());
   std::size_t next = 0;
   double peak = 0;
-  for (std::size_t round = 0; round <= s.rounds; ++round) {
+  result.disturbed = bench::undisturbed_rounds(s.rounds, [&](std::size_t round) {
     double since_peak = 1;
-    std::vector<double> times(batches.size()), sgemm_times(batches.size());
+    std::vector<double> times(batches.size()), sgemm_times(batches.size()), work(batches.size()), limit(batches.size());
     for (std::size_t b = 0; b < batches.size(); ++b) {
       const std::size_t m = batches[b];
       times[b] = sample(s.sample, one, [&] {
         ql::gemm(activations(m), copies[next++ % copies.size()], ql::matrix_view<float>{y, m, n}, ql::epilogue::none{},
                  executor, ql::workspace{memory.data(), memory.size()});
       });
-      double work, limit;
       if (m == 1) {
-        work = static_cast<double>(copies[0].bytes());
-        limit = bench::read_rate(stream.data(), stream.size(), executor);
+        work[b] = static_cast<double>(copies[0].bytes());
+        limit[b] = bench::read_rate(stream.data(), stream.size(), executor);
       } else {
-        work = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+        work[b] = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
         since_peak += std::max(s.sample, times[b]);
         if (since_peak > 2 * s.sample) peak = peak_rate<Scheme, F>(executor), since_peak = 0;
-        limit = peak;
+        limit[b] = peak;
       }
 #ifdef QLITE_BENCH_OPENBLAS
       if (floats != nullptr) {
@@ -186,24 +187,24 @@ void measure(outcome& result, const settings& s, const Copies& copies, const std
         sgemm_times[b] = sample(s.sample, one, [&] { floats->run(x.data(), m, y); });
         if (!one) bench::settle();
       }
-#else
-      static_cast<void>(floats);
 #endif
-      if (round == 0) continue;    // warms up
-      all[b].seconds.push_back(times[b]);
-      all[b].rate.push_back(work / times[b]);
-      if (limit > 0) all[b].share.push_back(work / times[b] / limit);
-      if (batches[0] == 1) all[b].over_one.push_back(times[b] / times[0]);
-      if (floats != nullptr) all[b].of_sgemm.push_back(times[b] / sgemm_times[b]);
     }
-    if (round == 0) continue;
-    for (std::size_t b = 1; b < batches.size(); ++b) {
-      if (batches[b] != batches[b - 1] + 1) continue;
-      all[b - 1].over_more.push_back(times[b - 1] / times[b]);
-      if (b + 1 < batches.size() && batches[b + 1] == batches[b] + 1)
-        all[b].over_neighbours.push_back(2 * times[b] / (times[b - 1] + times[b + 1]));
-    }
-  }
+    return [&, round, times, sgemm_times, work, limit] {
+      if (round == 0) return;    // warmed up
+      for (std::size_t b = 0; b < batches.size(); ++b) {
+        all[b].seconds.push_back(times[b]);
+        all[b].rate.push_back(work[b] / times[b]);
+        if (limit[b] > 0) all[b].share.push_back(work[b] / times[b] / limit[b]);
+        if (batches[0] == 1) all[b].over_one.push_back(times[b] / times[0]);
+        if (floats != nullptr) all[b].of_sgemm.push_back(times[b] / sgemm_times[b]);
+        if (b == 0 || batches[b] != batches[b - 1] + 1) continue;
+        all[b - 1].over_more.push_back(times[b - 1] / times[b]);
+        if (b + 1 < batches.size() && batches[b + 1] == batches[b] + 1)
+          all[b].over_neighbours.push_back(2 * times[b] / (times[b - 1] + times[b + 1]));
+      }
+    };
+  });
+  static_cast<void>(floats);
   for (std::size_t b = 0; b < batches.size(); ++b) {
     const samples& a = all[b];
     result.points.push_back({batches[b], 1e6 * bench::median(a.seconds), bench::median(a.rate), bench::median(a.share),
@@ -213,7 +214,9 @@ void measure(outcome& result, const settings& s, const Copies& copies, const std
 }
 
 void print(const outcome& r) {
-  std::printf("%s, [%zu, %zu], %zu thread%s\n", r.name.c_str(), r.n, r.k, r.threads, r.threads == 1 ? "" : "s");
+  std::printf("%s, [%zu, %zu], %zu thread%s", r.name.c_str(), r.n, r.k, r.threads, r.threads == 1 ? "" : "s");
+  if (r.disturbed != 0) std::printf(" (%zu rounds were disturbed by others)", r.disturbed);
+  std::printf("\n");
   for (const outcome::point& p : r.points) {
     std::printf("  m %4zu %10.0f us %8.1f %s %6.1f %% of %-20s", p.m, p.microseconds, 1e-9 * p.rate,
                 p.m == 1 ? "GB/s " : "GOP/s", 100 * p.share, p.m == 1 ? "streaming reads" : r.unit.c_str());
@@ -351,6 +354,7 @@ nlohmann::json to_json(const std::vector<outcome>& results, const settings& s) {
                                {"k", r.k},
                                {"threads", r.threads},
                                {"peak", r.unit},
+                               {"disturbed_rounds", r.disturbed},
                                {"points", points}});
   }
   return all;

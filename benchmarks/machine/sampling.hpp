@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <string>
 #include <thread>
@@ -55,6 +56,51 @@ inline void settle() {
     if (now - before < 0.0002) return;
     before = now;
   }
+}
+
+// What others take from the cores while something is measured: other processes, and the host. Of the time of one core.
+class disturbance {
+ public:
+  disturbance() : busy_(busy()), own_(process_seconds()), start_(wall_seconds()) {}
+  // Since it was made; 0 where the system does not tell.
+  double share() const {
+    const double now = busy();
+    if (now == 0) return 0;
+    return (now - busy_ - (process_seconds() - own_)) / (wall_seconds() - start_);
+  }
+
+ private:
+  // Seconds that all cores together were not idle, or were taken by the host.
+  static double busy() {
+#if defined(__linux__)
+    std::ifstream file("/proc/stat");
+    std::string name;
+    double user, nice, system, idle, wait, interrupts, soft, stolen;
+    if (file >> name >> user >> nice >> system >> idle >> wait >> interrupts >> soft >> stolen)
+      return (user + nice + system + interrupts + soft + stolen) / static_cast<double>(sysconf(_SC_CLK_TCK));
+#endif
+    return 0;
+  }
+  double busy_, own_, start_;
+};
+
+// Calls round(i) for i = 0 (to warm up), 1, ..., rounds; one that was disturbed by more than 5 % of a core is called
+// again, but no more calls than twice as many. round() returns a function that keeps what it measured.
+template <class F>
+std::size_t undisturbed_rounds(std::size_t rounds, F&& round) {
+  std::size_t repeated = 0;
+  for (std::size_t i = 0; i <= rounds; ++i) {
+    for (;;) {
+      const disturbance others;
+      const auto keep = round(i);
+      if (i == 0 || others.share() < 0.05 || repeated >= rounds) {
+        keep();
+        break;
+      }
+      ++repeated;
+    }
+  }
+  return repeated;
 }
 
 // Gives each thread of this process a core of its own: the calling one the first, threads that were not seen before the

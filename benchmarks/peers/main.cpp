@@ -85,6 +85,8 @@ bench::peers all_peers(const bench::problem& problem, const std::vector<std::str
 double time_of(bench::peer& p, const float* x, std::size_t m, float* y, std::size_t threads, double at_least) {
   const auto now = [threads] { return threads == 1 ? bench::process_seconds() : bench::wall_seconds(); };
   std::size_t calls = 0;
+  for (const double awake = bench::wall_seconds() + 0.003; threads > 1 && bench::wall_seconds() < awake;)
+    p.run(x, m, y);    // its threads have slept
   const double start = now();
   double elapsed;
   do {
@@ -125,25 +127,36 @@ void compare(const settings& s, std::size_t threads, const std::vector<float>& w
     std::vector<std::vector<double>> seconds(peers.size()), shares(peers.size());
     std::vector<double> reads, integers, floats;
     const double operations = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-    for (std::size_t round = 0; round <= s.rounds; ++round) {
+    const std::size_t disturbed = bench::undisturbed_rounds(s.rounds, [&](std::size_t round) {
       quiet();
-      const double read = bench::read_rate(stream.data(), stream.size(), pool);
       const double integer_peak = bench::vpdpbusd_rate(pool), float_peak = bench::fma_rate(pool);
-      for (std::size_t i = 0; i < peers.size(); ++i) {
+      double read = bench::read_rate(stream.data(), stream.size(), pool);
+      std::vector<double> times, read_then;
+      for (auto& p : peers) {
         quiet();
-        const double time = time_of(*peers[i], x.data(), m, y.data(), threads, s.sample);
-        if (round == 0) continue;    // warms up
-        const double floor = std::max(static_cast<double>(peers[i]->weight_bytes()) / read,
-                                      operations / (peers[i]->integer() ? integer_peak : float_peak));
-        seconds[i].push_back(time);
-        shares[i].push_back(floor / time);
+        times.push_back(time_of(*p, x.data(), m, y.data(), threads, s.sample));
+        if (m <= 4) {    // bound by memory, whose rate changes from one moment to the next
+          quiet();
+          static_cast<void>(bench::read_rate(stream.data(), stream.size() / 8, pool));    // wakes the pool
+          read = bench::read_rate(stream.data(), stream.size(), pool);
+        }
+        read_then.push_back(read);
       }
-      if (round == 0) continue;
-      reads.push_back(read), integers.push_back(integer_peak), floats.push_back(float_peak);
-    }
+      return [&, round, read, integer_peak, float_peak, times, read_then] {
+        if (round == 0) return;    // warmed up
+        for (std::size_t i = 0; i < peers.size(); ++i) {
+          const double floor = std::max(static_cast<double>(peers[i]->weight_bytes()) / read_then[i],
+                                        operations / (peers[i]->integer() ? integer_peak : float_peak));
+          seconds[i].push_back(times[i]);
+          shares[i].push_back(floor / times[i]);
+        }
+        reads.push_back(read), integers.push_back(integer_peak), floats.push_back(float_peak);
+      };
+    });
     std::printf("\nM = %zu; %.1f GB/s, %.0f GOP/s vpdpbusd, %.0f GFLOP/s fma\n  %-12s %-46s %6s %8s %10s %8s\n", m,
                 1e-9 * bench::median(reads), 1e-9 * bench::median(integers), 1e-9 * bench::median(floats), "library",
                 "weights", "bits", "error", "us", "of limit");
+    if (disturbed != 0) std::printf("  (%zu rounds were disturbed by others)\n", disturbed);
     std::vector<std::size_t> order(peers.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
     std::stable_sort(order.begin(), order.end(),
@@ -173,6 +186,7 @@ void compare(const settings& s, std::size_t threads, const std::vector<float>& w
     }
     results["peaks"].push_back({{"m", m},
                                 {"threads", threads},
+                                {"disturbed_rounds", disturbed},
                                 {"read", bench::median(reads)},
                                 {"vpdpbusd", bench::median(integers)},
                                 {"fma", bench::median(floats)}});
