@@ -5,6 +5,7 @@
 #include <qlite/calibrate/hessian.hpp>
 #include <qlite/calibrate/observer.hpp>
 #include <qlite/core/scheme_info.hpp>
+#include <qlite/evaluate/output_error.hpp>
 #include <qlite/quantize/awq.hpp>
 #include <qlite/quantize/dequantize.hpp>
 #include <qlite/quantize/fake_quantize.hpp>

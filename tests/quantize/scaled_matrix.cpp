@@ -224,6 +224,25 @@ TEST_CASE("gptq on scaled weights takes the Hessian of the divided inputs") {
   CHECK(output_error(W, both, X) < output_error(W, ql::quantize<w4>(W.view(), ql::scaled_by(awq.input_scale())), X));
 }
 
+TEST_CASE("output_error takes weights with an input scale") {
+  random_source random(6);
+  const std::size_t k = 70, n = 9, m = 50;
+  strided_matrix<float> W = normal(random, n, k), X = inputs(random, m, k);
+  ql::activation_stats stats(k);
+  stats.observe(X.view());
+  const auto q = ql::quantize<w4>(W.view(), ql::smoothquant(stats, 0.7));
+  double size = 0;
+  for (std::size_t t = 0; t < m; ++t)
+    for (std::size_t r = 0; r < n; ++r) {
+      double y = 0;
+      for (std::size_t c = 0; c < k; ++c) y += static_cast<double>(W(r, c)) * static_cast<double>(X(t, c));
+      size += y * y;
+    }
+  // there the weights are not rounded to float again after the division
+  const double expected = std::sqrt(output_error(W, q, X) / size);
+  CHECK(std::abs(ql::output_error(W.view(), q, X.view()) - expected) < 1e-6 * expected + 1e-7);
+}
+
 TEST_CASE("scales and samples that cannot be are refused") {
   float w[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   const ql::matrix_view<const float> W{w, 2, 4}, X{w, 1, 4}, narrow{w, 1, 3};
