@@ -87,6 +87,15 @@ struct avx2_common {
   template <code_kind C, int Zero>
   QLITE_INLINE static floats code(words w, int shift) noexcept {
     floats f;
+    if constexpr (C == code_kind::nf4) {    // eight numbers each in two registers; bit 3 of the code says which
+      const __m256 low = _mm256_loadu_ps(nf4_values), high = _mm256_loadu_ps(nf4_values + 8);
+      for (std::size_t i = 0; i < 2; ++i) {
+        const __m256i c = _mm256_srli_epi32(w.v[i], shift);
+        f.v[i] = floats::batch(_mm256_blendv_ps(_mm256_permutevar8x32_ps(low, c), _mm256_permutevar8x32_ps(high, c),
+                                                _mm256_castsi256_ps(_mm256_slli_epi32(c, 28))));
+      }
+      return f;
+    }
     for (std::size_t i = 0; i < 2; ++i) {
       const __m256i c = C == code_kind::s8 ? _mm256_srai_epi32(_mm256_slli_epi32(w.v[i], 24 - shift), 24)
                                            : _mm256_and_si256(_mm256_srli_epi32(w.v[i], shift),

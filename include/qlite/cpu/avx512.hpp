@@ -68,7 +68,9 @@ struct avx512_common {
   QLITE_INLINE static floats code(words w, int shift) noexcept {
     floats f;
     const unsigned count = static_cast<unsigned>(shift);
-    if constexpr (C == code_kind::u4) {    // the low four bits of a lane choose from a table
+    if constexpr (C == code_kind::nf4) {
+      f.v[0] = floats::batch(_mm512_permutexvar_ps(_mm512_srli_epi32(w.v, count), _mm512_loadu_ps(nf4_values)));
+    } else if constexpr (C == code_kind::u4) {    // the low four bits of a lane choose from a table
       const __m512 table =
           _mm512_setr_ps(0 - Zero, 1 - Zero, 2 - Zero, 3 - Zero, 4 - Zero, 5 - Zero, 6 - Zero, 7 - Zero, 8 - Zero,
                          9 - Zero, 10 - Zero, 11 - Zero, 12 - Zero, 13 - Zero, 14 - Zero, 15 - Zero);

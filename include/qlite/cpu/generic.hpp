@@ -145,6 +145,7 @@ struct isa<cpu::generic> {
   }
   template <code_kind C, int Zero>
   QLITE_INLINE static floats code(words w, int shift) noexcept {
+    if constexpr (C == code_kind::nf4) return look_up_nf4(code<code_kind::u4, 0>(w, shift));
     floats f;
     for (std::size_t i = 0; i < count; ++i) {
       if constexpr (C == code_kind::s8) {

@@ -171,6 +171,7 @@ struct isa<cpu::scalar> {
   QLITE_INLINE static void load_words(const std::byte* p, words* w) noexcept { std::memcpy(w[0].v, p, sizeof w[0].v); }
   template <code_kind C, int Zero>
   QLITE_INLINE static floats code(words w, int shift) noexcept {
+    if constexpr (C == code_kind::nf4) return look_up_nf4(code<code_kind::u4, 0>(w, shift));
     floats f;
     for (std::size_t i = 0; i < lanes; ++i)
       f.v[i] = static_cast<float>(
