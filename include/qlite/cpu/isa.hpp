@@ -20,7 +20,7 @@
 //
 // For weight-only products (float_tile.hpp):
 //   words, word_count, load_words(p, w)  the codes of a line
-//   code<C, Z>(word, shift)              16 columns of it at one k, less Z, as floats
+//   decoder<C, Z>().code<S>(word)        16 columns of it at one k (S bits from the lowest), less Z, as floats
 //   zero_floats<C>(z[16])                zero points as floats
 //
 // Register tiles, the largest first: integer_tiles are the rows of those for INT8 activations, each of one strip and,
