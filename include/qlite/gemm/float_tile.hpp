@@ -107,9 +107,6 @@ struct float_direct_tile {
   /// Independent sums per output, to hide the latency of the fma.
   static constexpr std::size_t chains = Rows >= 4 ? 1 : 4 / Rows;
 
-  /// Each line that is read, headers too, asks for one further on.
-  QLITE_INLINE static void prefetch(const std::byte* line) noexcept { prefetch_line<4096, prefetch_to::l1>(line); }
-
   static void apply(const float_direct_args& args) {
     const strip_shape& shape = *args.shape;
     const float* x[Rows];
@@ -123,7 +120,7 @@ struct float_direct_tile {
     const std::byte* line = args.weights;
     for (std::size_t g = 0; g < shape.groups;) {
       group_header header(line, shape);
-      for (std::size_t i = 0; i < shape.header_bytes; i += cache_line) prefetch(line + i);
+      for (std::size_t i = 0; i < shape.header_bytes; i += cache_line) prefetch_stream(line + i);
       line += shape.header_bytes;
       for (const std::size_t end = min_of(shape.groups, g + shape.block); g < end; ++g) {
         const group_values<I, Format> values(header);
@@ -132,7 +129,7 @@ struct float_direct_tile {
         repeat<chains>(
             [&](auto c) QLITE_LAMBDA { repeat<Rows>([&](auto m) QLITE_LAMBDA { part[c][m] = floats::splat(0.0f); }); });
         for (std::size_t i = shape.lines(g); i != 0; --i, line += shape.line_bytes, k += shape.line_k) {
-          prefetch(line);
+          prefetch_stream(line);    // each line that is read, headers too, asks for one further on
           for_each_k<I, Format>(decoder, line, [&](auto at, floats code) QLITE_LAMBDA {
             const floats value = Format::has_offset ? values.weight(code) : values.centred(code);
             repeat<Rows>([&](auto m) QLITE_LAMBDA {
