@@ -38,7 +38,7 @@ struct output {
 /// Rows of X that share one reading of the weights: as many as half of a large L2 cache holds, for every strip reads
 /// them again.
 QLITE_INLINE constexpr std::size_t rows_per_block(std::size_t row_bytes) noexcept {
-  const std::size_t rows = block_bytes / max_of<std::size_t>(row_bytes, 1) / least_block * least_block;
+  const std::size_t rows = row_block_bytes / max_of<std::size_t>(row_bytes, 1) / least_block * least_block;
   return max_of(least_block, min_of(row_block, rows));
 }
 
