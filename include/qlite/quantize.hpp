@@ -2,6 +2,7 @@
 #pragma once
 
 #include <qlite/core/scheme_info.hpp>
+#include <qlite/evaluate/output_error.hpp>
 #include <qlite/quantize/dequantize.hpp>
 #include <qlite/quantize/mse_clip.hpp>
 #include <qlite/quantize/quantize.hpp>

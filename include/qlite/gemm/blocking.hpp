@@ -83,7 +83,7 @@ QLITE_INLINE void run_tasks(Executor& executor, std::size_t tasks, const F& f) {
 /// and as many rows as a tile has. (Panels of decoded codes, and tiles of several strips, were slower:
 /// benchmarks/NOTES.md.)
 template <class Out, class Executor>
-inline void integer_gemm(const integer_kernels& kernels, const packed_data& w, const input_rows& x, std::size_t m,
+inline void integer_gemm(const integer_kernels& set, const packed_data& w, const input_rows& x, std::size_t m,
                          const Out& out, Executor& executor) {
   const work_plan work(m, x.row_bytes, w.shape.strips, 1, executor.concurrency());
   run_tasks(executor, work.tasks, [&](std::size_t task) {
@@ -93,7 +93,7 @@ inline void integer_gemm(const integer_kernels& kernels, const packed_data& w, c
       const slice rows = work.rows_of(item);
       const std::size_t strip = work.strips_of(item).begin;
       for (std::size_t row = rows.begin, count; row < rows.end; row += count) {
-        const auto& tile_of = kernels.pick(rows.end - row);
+        const auto& tile_of = set.pick(rows.end - row);
         count = min_of(tile_of.rows, rows.end - row);
         tile_of.run({w.data + strip * w.shape.strip_bytes, &w.shape, x.panel(row), tile});
         out.store(tile, 1, count, 1, row, strip);
@@ -111,20 +111,19 @@ struct float_plan {
   work_plan work;
   std::size_t lines, panel_floats, sum_floats;
 
-  QLITE_INLINE float_plan(const float_kernels& kernels, const strip_shape& shape, std::size_t rows,
+  QLITE_INLINE float_plan(const float_kernels& set, const strip_shape& shape, std::size_t rows,
                           std::size_t concurrency) noexcept
-      : few(rows <= kernels.few_rows),
-        work(rows, few ? shape.cols * sizeof(float) : 0, shape.strips, few ? 1 : kernels.many.strips, concurrency),
+        work(rows, few ? shape.cols * sizeof(float) : 0, shape.strips, few ? 1 : set.many.strips, concurrency),
         lines(float_panel_depth / shape.line_k),
-        panel_floats(few ? 0 : kernels.many.strips * strip_rows * float_panel_depth),
+        panel_floats(few ? 0 : set.many.strips * strip_rows * float_panel_depth),
         // for whole blocks even where the plan has smaller ones, so that fewer threads never need more
-        sum_floats(few ? 0 : kernels.many.strips * strip_rows * min_of(rows, row_block)) {}
+        sum_floats(few ? 0 : set.many.strips * strip_rows * min_of(rows, row_block)) {}
   QLITE_INLINE std::size_t task_floats() const noexcept { return panel_floats + sum_floats; }
 };
 
 template <class Out, class Executor>
-inline void float_gemm_few(const float_kernels& kernels, const float_plan& plan, const packed_data& w,
-                           const float_rows& x, const Out& out, Executor& executor) {
+inline void float_gemm_few(const float_kernels& set, const float_plan& plan, const packed_data& w, const float_rows& x,
+                           const Out& out, Executor& executor) {
   const work_plan& work = plan.work;
   run_tasks(executor, work.tasks, [&](std::size_t task) {
     const slice items = slice_of(work.items(), work.tasks, task);
@@ -133,7 +132,7 @@ inline void float_gemm_few(const float_kernels& kernels, const float_plan& plan,
       const slice rows = work.rows_of(item);
       const std::size_t strip = work.strips_of(item).begin;
       for (std::size_t row = rows.begin, count; row < rows.end; row += count) {
-        const auto& tile_of = kernels.few.pick(rows.end - row);
+        const auto& tile_of = set.few.pick(rows.end - row);
         count = min_of(tile_of.rows, rows.end - row);
         tile_of.run({w.data + strip * w.shape.strip_bytes, &w.shape, {x.data + row * x.stride, x.stride}, count, tile});
         out.store(tile, 1, count, 1, row, strip);
@@ -143,10 +142,10 @@ inline void float_gemm_few(const float_kernels& kernels, const float_plan& plan,
 }
 
 template <class Out, class Executor>
-inline void float_gemm_many(const float_kernels& kernels, const float_plan& plan, const packed_data& w,
-                            const float_rows& x, float* scratch, const Out& out, Executor& executor) {
+inline void float_gemm_many(const float_kernels& set, const float_plan& plan, const packed_data& w, const float_rows& x,
+                            float* scratch, const Out& out, Executor& executor) {
   const work_plan& work = plan.work;
-  const auto& tiles = kernels.many;
+  const auto& tiles = set.many;
   const std::size_t columns = tiles.strips * strip_rows;
   const std::size_t lines = w.shape.groups == 0 ? 0 : (w.shape.groups - 1) * w.shape.group_lines + w.shape.last_lines;
   run_tasks(executor, work.tasks, [&](std::size_t task) {
@@ -163,8 +162,8 @@ inline void float_gemm_many(const float_kernels& kernels, const float_plan& plan
       for (std::size_t line = 0; line < lines; line += plan.lines) {
         const std::size_t some = min_of(plan.lines, lines - line);
         for (std::size_t s = 0; s < count; ++s)
-          from[s] = kernels.decode(w.data + (strips.begin + s) * w.shape.strip_bytes, w.shape, from[s], some,
-                                   panel + s * strip_rows, columns);
+          from[s] = set.decode(w.data + (strips.begin + s) * w.shape.strip_bytes, w.shape, from[s], some,
+                               panel + s * strip_rows, columns);
         for (std::size_t row = rows.begin; row < rows.end;) {
           const auto& tile_of = tiles.pick(rows.end - row);
           const std::size_t valid = min_of(tile_of.rows, rows.end - row);
