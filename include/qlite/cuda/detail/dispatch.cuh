@@ -1,0 +1,109 @@
+// From a choice to a launch.
+#pragma once
+
+#include <qlite/cuda/detail/direct_kernel.cuh>
+#include <qlite/cuda/detail/simple_kernel.cuh>
+#include <qlite/cuda/detail/staged_kernel.cuh>
+#include <qlite/cuda/kernel_choice.cuh>
+
+QLITE_CUDA_BEGIN_FUNCTIONS
+namespace kernels {
+
+/// Tiles that a warp of the direct kernel loads at once.
+inline constexpr int direct_unroll = 2;
+
+/// Whether the code that the device at hand runs for a kernel was compiled for sm_80 or newer; below, the bodies of the
+/// tensor-core kernels are empty.
+template <class Kernel>
+inline cudaError_t has_tensor_code(Kernel kernel, bool& has) noexcept {
+  cudaFuncAttributes attributes{};
+  const cudaError_t status = cudaFuncGetAttributes(&attributes, kernel);
+  has = status == cudaSuccess && attributes.ptxVersion >= 80;
+  return status == cudaErrorInvalidDeviceFunction ? cudaErrorNoKernelImageForDevice : status;
+}
+
+template <class Math, int Bits, bool Sums, bool Run, class Out>
+struct launcher {
+  const weights& w;
+  const inputs& x;
+  const Out& out;
+  cudaStream_t stream;
+
+  cudaError_t simple() const noexcept {
+    const std::size_t warps = std::size_t{out.rows} * out.columns;
+    return launch(simple_kernel<Math, Bits, Out>, blocks_for(32 * warps), 256, 0, stream, w, x, out);
+  }
+
+  template <int RowTiles, int TokenTiles>
+  cudaError_t direct(unsigned warps) const noexcept {
+    constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
+    const std::uint32_t row_blocks = (w.row_tiles + RowTiles - 1) / RowTiles;
+    const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
+    return launch(direct_kernel<Math, Bits, Sums, Run, RowTiles, TokenTiles, direct_unroll, Out>, blocks, 32 * warps,
+                  warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out, span_of(w, Math::is_integer), row_blocks);
+  }
+
+  template <int TokenTiles>
+  cudaError_t staged(std::uint32_t warps_n, std::size_t shared_limit) const noexcept {
+    constexpr int row_tiles = 2;
+    constexpr std::uint32_t tokens = 8 * TokenTiles;
+    std::size_t shared = staged_bytes<Math, Bits, row_tiles, TokenTiles>(warps_n);
+    while (shared > shared_limit && warps_n < staged_warps)    // fewer warps along K need less
+      shared = staged_bytes<Math, Bits, row_tiles, TokenTiles>(warps_n *= 2);
+    if (shared > shared_limit) {
+      if constexpr (TokenTiles > 4)
+        return staged<TokenTiles / 2>(warps_n, shared_limit);
+      else
+        return direct<1, 2>(8);
+    }
+    const std::uint32_t row_blocks = (w.row_tiles + warps_n * row_tiles - 1) / (warps_n * row_tiles);
+    const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
+    return launch(staged_kernel<Math, Bits, Sums, Run, row_tiles, TokenTiles, Out>, blocks, 32 * staged_warps, shared,
+                  stream, w, x, out, span_of(w, Math::is_integer), row_blocks, warps_n);
+  }
+
+  cudaError_t run(kernel_choice c) const noexcept {
+    if (c.family == kernel_family::simple) return simple();
+    bool tensor = false;
+    QLITE_CUDA_RETURN_IF_ERROR(
+        has_tensor_code(direct_kernel<Math, Bits, Sums, Run, 1, 1, direct_unroll, Out>, tensor));
+    int device = 0, multiprocessors = 0, shared = 0;
+    QLITE_CUDA_RETURN_IF_ERROR(cudaGetDevice(&device));
+    QLITE_CUDA_RETURN_IF_ERROR(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    if (c.family == kernel_family::automatic) {
+      if (!tensor) return simple();
+      QLITE_CUDA_RETURN_IF_ERROR(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+      product_shape shape;
+      shape.n = w.rows;
+      shape.k = w.cols;
+      shape.m = out.rows;
+      shape.bits = Bits;
+      shape.integer = Math::is_integer;
+      shape.multiprocessors = multiprocessors;
+      shape.shared_bytes = static_cast<std::size_t>(shared);
+      c = choose_kernel(shape);
+    } else if (!tensor) {
+      return cudaErrorNoKernelImageForDevice;
+    }
+    if (c.family == kernel_family::direct) {
+      if (c.warps < 1 || c.warps > 16) return cudaErrorInvalidValue;
+      switch (10 * c.row_tiles + c.token_tiles) {
+        case 11: return direct<1, 1>(c.warps);
+        case 12: return direct<1, 2>(c.warps);
+        case 21: return direct<2, 1>(c.warps);
+        case 22: return direct<2, 2>(c.warps);
+        default: return cudaErrorInvalidValue;
+      }
+    }
+    if (c.warps != 1 && c.warps != 2 && c.warps != 4 && c.warps != 8) return cudaErrorInvalidValue;
+    switch (c.token_tiles) {
+      case 4: return staged<4>(c.warps, static_cast<std::size_t>(shared));
+      case 8: return staged<8>(c.warps, static_cast<std::size_t>(shared));
+      case 16: return staged<16>(c.warps, static_cast<std::size_t>(shared));
+      default: return cudaErrorInvalidValue;
+    }
+  }
+};
+
+}    // namespace kernels
+QLITE_CUDA_END_FUNCTIONS

@@ -1,0 +1,287 @@
+// The product of a warp: some row tiles of W by some token tiles of X, tile after tile along K.
+//
+// Scales never touch the codes: a group's products are summed as integers times activations, exactly as far as the
+// instruction is exact, and the sum is scaled in float32. Where a group is a multiple of 64 k that happens once a tile,
+// else once for each run of 32 k and group that meet (lanes whose k are of another group then hold zeros).
+#pragma once
+
+#include <qlite/cuda/detail/decode.cuh>
+
+QLITE_CUDA_BEGIN_FUNCTIONS
+namespace kernels {
+
+/// How scales meet sums.
+enum class span_kind : std::uint8_t {
+  whole,    ///< integers only, one group: sums stay integers to the end
+  tile,     ///< once a tile
+  run       ///< runs of 32 k, which several groups may share
+};
+
+__host__ __device__ inline span_kind span_of(const weights& w, bool integer) {
+  if (integer && w.groups <= 1 && w.cols <= 65536 && w.offsets == nullptr) return span_kind::whole;
+  return w.groups <= 1 || w.group % tile_cols == 0 ? span_kind::tile : span_kind::run;
+}
+
+/// The numbers of a tile of 16 rows, for each span of it: the scales of the group of its first k, and the zero points of
+/// the group of the lane's own k.
+template <bool Run>
+struct tile_numbers {
+  static constexpr int spans = Run ? 2 : 1;
+  number_pair scale[spans];
+  std::uint32_t zeros[spans];
+
+  QLITE_DEVICE void load(const weights& w, std::uint32_t row_tile, std::uint32_t col_tile, std::uint32_t lane) {
+    const std::uint32_t g = lane / 4, t = lane % 4, last = w.groups - 1;
+    if (w.groups == 0) return;
+#pragma unroll
+    for (int h = 0; h < spans; ++h) {
+      const std::uint32_t first = col_tile * static_cast<std::uint32_t>(tile_cols) + 32 * h;
+      const std::size_t pair = w.pair(row_tile, min(w.group_of(first), last), g);
+      scale[h] = load_pair(w.scales, pair, w.wide_scales);
+      zeros[h] = load_zeros(w, Run ? w.pair(row_tile, min(w.group_of(first + 8 * t), last), g) : pair);
+    }
+  }
+};
+
+/// Sums of RowTiles x 16 rows by TokenTiles x 8 tokens in the registers of a warp. Sums: the sum of the activations is
+/// needed too, for offsets or, of integers, for zero points. Run: spans are runs of 32 k.
+template <class Math, int Bits, bool Sums, bool Run, int RowTiles, int TokenTiles>
+struct warp_product {
+  static constexpr int steps = Math::steps, half_steps = steps / 2;
+  static constexpr int planes = Bits / 4;
+  using sum = typename Math::sum;
+
+  float acc[RowTiles][TokenTiles][4];    // of kind `whole`: bits of integers
+  std::int32_t totals[TokenTiles][2];    // of kind `whole`, with Sums: sums of activations
+
+  QLITE_DEVICE void clear() {
+#pragma unroll
+    for (int n = 0; n < TokenTiles; ++n) {
+      totals[n][0] = totals[n][1] = 0;
+#pragma unroll
+      for (int r = 0; r < RowTiles; ++r)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) acc[r][n][i] = 0.0f;
+    }
+  }
+
+  /// Adds one tile of 64 k. `load(n, b)` gives the words of token tile n, two for each step.
+  template <class Load>
+  QLITE_DEVICE void add_tile(const weights& w, const inputs& x, span_kind kind, const uint4 (&raw)[RowTiles][planes],
+                             const tile_numbers<Run> (&numbers)[RowTiles], std::uint32_t row_tile, std::uint32_t col_tile,
+                             std::uint32_t token, std::uint32_t lane, Load&& load) {
+    std::uint32_t a[RowTiles][2][half_steps][4];
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+        Math::decode(raw[r], h, Math::template make_zeros<Bits>(numbers[r].zeros[Run ? h : 0]),
+                     a[r][h]);
+    const std::uint32_t k = col_tile * static_cast<std::uint32_t>(tile_cols);
+    if constexpr (Run) {
+      add_run<0>(w, x, a, numbers, k, row_tile, token, lane, load);
+      add_run<1>(w, x, a, numbers, k + 32, row_tile, token, lane, load);
+    } else if (Math::is_integer && kind == span_kind::whole) {
+      add_whole(a, load);
+    } else {
+      float2 scale[RowTiles];
+#pragma unroll
+      for (int r = 0; r < RowTiles; ++r) scale[r] = numbers[r].scale[0].floats(w.wide_scales);
+      add_span<0, 2>(w, x, a, scale, w.groups <= 1 ? 0 : w.group_of(k), row_tile, token, lane, true, load);
+    }
+  }
+
+  /// Takes the zero points out of integer sums; once, after the last tile.
+  QLITE_DEVICE void end_whole(const weights& w, std::uint32_t row_tile, std::uint32_t lane) {
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r) {
+      typename integer_math::zeros z{{0, 0}};
+      if (Sums && row_tile + r < w.row_tiles && w.groups != 0)
+        z = integer_math::make_zeros<Bits>(load_zeros(w, w.pair(row_tile + r, 0, lane / 4)));
+#pragma unroll
+      for (int n = 0; n < TokenTiles; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          std::int32_t s = integer_math::unscaled<Bits>(__float_as_int(acc[r][n][i]));
+          if (Sums) s -= z.c[i / 2] * totals[n][i % 2];
+          acc[r][n][i] = __int_as_float(s);
+        }
+    }
+  }
+
+ private:
+  template <class Load>
+  QLITE_DEVICE void add_whole(const std::uint32_t (&a)[RowTiles][2][half_steps][4], Load&& load) {
+    if constexpr (Math::is_integer) {
+#pragma unroll
+      for (int n = 0; n < TokenTiles; ++n) {
+        std::uint32_t b[2 * steps];
+        load(n, b);
+#pragma unroll
+        for (int r = 0; r < RowTiles; ++r) {
+          std::int32_t d[4];
+#pragma unroll
+          for (int i = 0; i < 4; ++i) d[i] = __float_as_int(acc[r][n][i]);
+#pragma unroll
+          for (int h = 0; h < 2; ++h) mma(d, a[r][h][0], b[2 * h], b[2 * h + 1], typename Math::element{});
+#pragma unroll
+          for (int i = 0; i < 4; ++i) acc[r][n][i] = __int_as_float(d[i]);
+        }
+        if (Sums) {
+          std::int32_t d[4] = {totals[n][0], totals[n][1], 0, 0};
+          const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
+#pragma unroll
+          for (int h = 0; h < 2; ++h) mma(d, one, b[2 * h], b[2 * h + 1], typename Math::element{});
+          totals[n][0] = d[0];
+          totals[n][1] = d[1];
+        }
+      }
+    } else {
+      static_cast<void>(a), static_cast<void>(load);
+    }
+  }
+
+  /// 32 k from k on: one pass for each group that they meet.
+  template <int H, class Load>
+  QLITE_DEVICE void add_run(const weights& w, const inputs& x, const std::uint32_t (&a)[RowTiles][2][half_steps][4],
+                            const tile_numbers<Run> (&numbers)[RowTiles], std::uint32_t k, std::uint32_t row_tile,
+                            std::uint32_t token, std::uint32_t lane, Load&& load) {
+    if (k >= w.cols) return;
+    const std::uint32_t first = w.group_of(k), last = w.group_of(min(k + 31, w.cols - 1));
+    const std::uint32_t own = w.group_of(k + 8 * (lane % 4));
+    for (std::uint32_t group = first; group <= last; ++group) {
+      float2 scale[RowTiles];
+#pragma unroll
+      for (int r = 0; r < RowTiles; ++r) {
+        const number_pair n = group == first || row_tile + r >= w.row_tiles
+                                  ? numbers[r].scale[H]
+                                  : load_pair(w.scales, w.pair(row_tile + r, group, lane / 4), w.wide_scales);
+        scale[r] = n.floats(w.wide_scales);
+      }
+      add_span<H, H + 1>(w, x, a, scale, group, row_tile, token, lane, own == group, load);
+    }
+  }
+
+  /// The steps of halves H0 ... H1 - 1, which are of one group; `mine`: so are this lane's activations.
+  template <int H0, int H1, class Load>
+  QLITE_DEVICE void add_span(const weights& w, const inputs& x, const std::uint32_t (&a)[RowTiles][2][half_steps][4],
+                             const float2 (&scale)[RowTiles], std::uint32_t group, std::uint32_t row_tile,
+                             std::uint32_t token, std::uint32_t lane, bool mine, Load&& load) {
+    const bool group_scales = Math::is_integer && x.scale_groups > 1;
+#pragma unroll
+    for (int n = 0; n < TokenTiles; ++n) {
+      std::uint32_t b[2 * steps];
+      load(n, b);
+      if (H1 - H0 == 1 && !mine) {
+#pragma unroll
+        for (int i = 0; i < 2 * steps; ++i) b[i] = 0;
+      }
+      float factor[2] = {1.0f, 1.0f};    // scales of the two tokens of this lane
+      if (group_scales) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const std::uint32_t m = token + 8 * n + 2 * (lane % 4) + i;
+          if (m < x.rows) factor[i] = __ldg(x.scales + std::size_t{m} * x.scale_groups + group);
+        }
+      }
+      sum total[4] = {};
+      if (Sums) {
+        const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
+#pragma unroll
+        for (int s = H0 * half_steps; s < H1 * half_steps; ++s)
+          mma(total, one, b[2 * s], b[2 * s + 1], typename Math::element{});
+      }
+#pragma unroll
+      for (int r = 0; r < RowTiles; ++r) {
+        sum d[4] = {};
+#pragma unroll
+        for (int s = H0 * half_steps; s < H1 * half_steps; ++s)
+          mma(d, a[r][s / half_steps][s % half_steps], b[2 * s], b[2 * s + 1], typename Math::element{});
+        if constexpr (Math::is_integer) {
+          if (Sums && w.offsets == nullptr && row_tile + r < w.row_tiles) {
+            const auto z = Math::template make_zeros<Bits>(load_zeros(w, w.pair(row_tile + r, group, lane / 4)));
+#pragma unroll
+            for (int i = 0; i < 4; ++i) d[i] = Math::template unscaled<Bits>(d[i]) - z.c[i / 2] * total[i % 2];
+          } else {
+            // offset schemes count int4 codes from 0
+            const std::int32_t shift = Bits == 4 && Sums ? 8 : 0;
+#pragma unroll
+            for (int i = 0; i < 4; ++i) d[i] = Math::template unscaled<Bits>(d[i]) + shift * total[i % 2];
+          }
+        }
+        float2 offset = make_float2(0.0f, 0.0f);
+        if (Sums && w.offsets != nullptr && row_tile + r < w.row_tiles)
+          offset = load_pair(w.offsets, w.pair(row_tile + r, group, lane / 4), w.wide_offsets).floats(w.wide_offsets);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          float s = i < 2 ? scale[r].x : scale[r].y;
+          if (Math::is_integer) s = __fmul_rn(s, factor[i % 2]);
+          acc[r][n][i] = __fmaf_rn(static_cast<float>(d[i]), s, acc[r][n][i]);
+          if (Sums) {
+            float o = i < 2 ? offset.x : offset.y;
+            if (Math::is_integer) o = __fmul_rn(o, factor[i % 2]);
+            acc[r][n][i] = __fmaf_rn(o, static_cast<float>(total[i % 2]), acc[r][n][i]);
+          }
+        }
+      }
+    }
+  }
+};
+
+/// Writes the sums of a warp into shared memory: [token][row], rows `stride` apart. stride % 32 is 4 or 20, so that a
+/// warp's stores meet all banks.
+template <int RowTiles, int TokenTiles, class Product>
+QLITE_DEVICE void spill(const Product& p, float* part, std::uint32_t stride, std::uint32_t row, std::uint32_t lane) {
+  const std::uint32_t g = lane / 4, t = lane % 4;
+#pragma unroll
+  for (int n = 0; n < TokenTiles; ++n)
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        part[(8 * n + 2 * t + i % 2) * stride + row + 16 * r + g + 8 * (i / 2)] = p.acc[r][n][i];
+}
+
+/// Adds `parts` partial results of a block in order, applies what comes last (scales of tokens, the scale of an integer
+/// sum, the epilogue) and writes Y.
+template <bool Integer, class Out>
+QLITE_DEVICE void finish(const float* parts_data, std::uint32_t parts, std::uint32_t rows, std::uint32_t tokens,
+                         std::uint32_t row0, std::uint32_t token0, const weights& w, const inputs& x, span_kind kind,
+                         const Out& out) {
+  const std::uint32_t stride = rows + 4, quads = rows / 4;
+  for (std::uint32_t i = threadIdx.x; i < quads * tokens; i += blockDim.x) {
+    const std::uint32_t token = i / quads, row = i % quads * 4;
+    if (token0 + token >= out.rows || row0 + row >= out.columns) continue;
+    float y[4] = {};
+    if (Integer && kind == span_kind::whole) {
+      ::int4 s = make_int4(0, 0, 0, 0);
+      for (std::uint32_t p = 0; p < parts; ++p) {
+        const ::int4 v = *reinterpret_cast<const ::int4*>(parts_data + (std::size_t{p} * tokens + token) * stride + row);
+        s.x += v.x, s.y += v.y, s.z += v.z, s.w += v.w;
+      }
+      const float f[4] = {static_cast<float>(s.x), static_cast<float>(s.y), static_cast<float>(s.z),
+                          static_cast<float>(s.w)};
+      for (std::uint32_t j = 0; w.groups != 0 && j < 4; ++j) {
+        const std::size_t n = tile_number(row0 + row + j, 0, 1);
+        const float scale = w.wide_scales ? __ldg(reinterpret_cast<const float*>(w.scales) + n)
+                                          : __half2float(__ldg(reinterpret_cast<const __half*>(w.scales) + n));
+        y[j] = __fmaf_rn(f[j], scale, 0.0f);
+      }
+    } else {
+      for (std::uint32_t p = 0; p < parts; ++p) {
+        const float4 v = *reinterpret_cast<const float4*>(parts_data + (std::size_t{p} * tokens + token) * stride + row);
+        y[0] += v.x, y[1] += v.y, y[2] += v.z, y[3] += v.w;
+      }
+    }
+    if (Integer) {
+      // Sums are finite; a row of X that was not has a NaN for its scale.
+      float s = x.scale_groups == 1 ? x.scales[token0 + token] : 1.0f;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) y[j] = __fmaf_rn(y[j], s, 0.0f);
+    }
+    out.store(y, token0 + token, row0 + row);
+  }
+}
+
+}    // namespace kernels
+QLITE_CUDA_END_FUNCTIONS
