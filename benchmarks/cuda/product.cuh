@@ -41,18 +41,22 @@ __device__ inline std::uint32_t mixed(std::uint64_t x) {
   return static_cast<std::uint32_t>(x >> 20);
 }
 static __global__ void fill_bytes(std::uint8_t* p, std::size_t n) {
-  for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += std::size_t{gridDim.x} * blockDim.x)
+  for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
+       i += std::size_t{gridDim.x} * blockDim.x)
     p[i] = static_cast<std::uint8_t>(mixed(i * 0x9e3779b97f4a7c15u + 1));
 }
 /// Multiples of 1 / 128 in [-1, 1): the same numbers in float16 and bfloat16.
 template <class T>
 __global__ void fill_values(T* p, std::size_t n, float scale, float shift) {
-  for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += std::size_t{gridDim.x} * blockDim.x)
-    p[i] = static_cast<T>(scale * ((static_cast<float>(mixed(i * 0x9e3779b97f4a7c15u + 7) % 256) - 128.0f) / 128.0f) + shift);
+  for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
+       i += std::size_t{gridDim.x} * blockDim.x)
+    p[i] = static_cast<T>(scale * ((static_cast<float>(mixed(i * 0x9e3779b97f4a7c15u + 7) % 256) - 128.0f) / 128.0f) +
+                          shift);
 }
 template <class T>
 __global__ void fill_scales(T* p, std::size_t n) {    // 2^-7 ... 2^-5 in 16 steps
-  for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += std::size_t{gridDim.x} * blockDim.x)
+  for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
+       i += std::size_t{gridDim.x} * blockDim.x)
     p[i] = static_cast<T>(0.0078125f + static_cast<float>(mixed(i + 99) % 16) / 1024.0f);
 }
 
@@ -73,7 +77,8 @@ __global__ void compare(const TX* x, const float* w, const TY* y, std::size_t fi
 }
 template <class T>
 __global__ void count_nan(const T* y, std::size_t n, double* count) {
-  for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += std::size_t{gridDim.x} * blockDim.x)
+  for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
+       i += std::size_t{gridDim.x} * blockDim.x)
     if (isnan(static_cast<float>(y[i]))) atomicAdd(count, 1.0);
 }
 
@@ -129,7 +134,9 @@ class product final : public kind {
                                           reinterpret_cast<const typename traits::scale*>(scales.data()), zeros.data()};
     require(qlite::cuda::pack<Scheme>(q, weights_.data(), bytes_, nullptr), "pack");
     for (int i = 1; i < copies_; ++i)
-      require(cudaMemcpyAsync(weights_.data() + static_cast<std::size_t>(i) * step_, weights_.data(), bytes_, cudaMemcpyDeviceToDevice), "copy");
+      require(cudaMemcpyAsync(weights_.data() + static_cast<std::size_t>(i) * step_, weights_.data(), bytes_,
+                              cudaMemcpyDeviceToDevice),
+              "copy");
     require(cudaDeviceSynchronize(), "set-up");
   }
   std::size_t weight_bytes() const override { return bytes_; }
@@ -152,7 +159,8 @@ class product final : public kind {
       return qlite::cuda::gemm(qlite::dynamic<qlite::int8>(x), w, y, none, memory, choice, stream);
     } else {
       if (m != prepared_.rows)
-        require(qlite::cuda::quantize_activations(qlite::dynamic<qlite::int8>(x), w, memory, prepared_, nullptr), "quantize");
+        require(qlite::cuda::quantize_activations(qlite::dynamic<qlite::int8>(x), w, memory, prepared_, nullptr),
+                "quantize");
       if (m != prepared_rows_) require(cudaDeviceSynchronize(), "quantize");
       prepared_rows_ = m;
       return qlite::cuda::gemm(prepared_, w, y, none, {}, choice, stream);
@@ -163,7 +171,8 @@ class product final : public kind {
     if (run(m, 0, c, stream) != cudaSuccess) return NAN;
     device_array<float> dense(n_ * k_);
     require(qlite::cuda::dequantize(qlite::cuda::packed_view<Scheme>{weights_.data(), n_, k_},
-                                    qlite::matrix_view<float>{dense.data(), n_, k_}, stream), "dequantize");
+                                    qlite::matrix_view<float>{dense.data(), n_, k_}, stream),
+            "dequantize");
     return relative_error(x_.data(), dense.data(), y_.data(), m, n_, k_, stream);
   }
 
@@ -179,8 +188,8 @@ class product final : public kind {
 
 }    // namespace qlite_bench
 
-#define QLITE_BENCH_KIND(name, scheme_, type, form)                                                                    \
-  std::unique_ptr<qlite_bench::kind> qlite_bench::name(std::size_t n, std::size_t k, std::size_t rows,                 \
-                                                       std::size_t rotate) {                                           \
-    return std::unique_ptr<kind>(new product<scheme_, type, activations::form>(n, k, rows, rotate));                   \
+#define QLITE_BENCH_KIND(name, scheme_, type, form)                                                    \
+  std::unique_ptr<qlite_bench::kind> qlite_bench::name(std::size_t n, std::size_t k, std::size_t rows, \
+                                                       std::size_t rotate) {                           \
+    return std::unique_ptr<kind>(new product<scheme_, type, activations::form>(n, k, rows, rotate));   \
   }

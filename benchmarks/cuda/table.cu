@@ -69,8 +69,12 @@ int launches_for(int copies) { return std::max(10, copies); }
 class cublas_half {
  public:
   cublas_half(const shape& s, std::size_t most_rows, cublasHandle_t handle)
-      : s_(s), copies_(std::max(2, static_cast<int>(rotate_bytes / (2 * s.n * s.k) + 1))),
-        w_(static_cast<std::size_t>(copies_) * s.n * s.k), x_(most_rows * s.k), y_(most_rows * s.n), handle_(handle) {
+      : s_(s),
+        copies_(std::max(2, static_cast<int>(rotate_bytes / (2 * s.n * s.k) + 1))),
+        w_(static_cast<std::size_t>(copies_) * s.n * s.k),
+        x_(most_rows * s.k),
+        y_(most_rows * s.n),
+        handle_(handle) {
     fill_values<<<1024, 256>>>(w_.data(), static_cast<std::size_t>(copies_) * s.n * s.k, 0.0625f, 0.0f);
     fill_values<<<1024, 256>>>(x_.data(), most_rows * s.k, 1.0f, 0.0f);
     require(cudaDeviceSynchronize(), "cublas set-up");
@@ -102,8 +106,12 @@ class cublas_half {
 class cublaslt_int8 {
  public:
   cublaslt_int8(const shape& s, std::size_t most_rows)
-      : s_(s), copies_(std::max(2, static_cast<int>(rotate_bytes / (s.n * s.k) + 1))),
-        w_(static_cast<std::size_t>(copies_) * s.n * s.k), x_(most_rows * s.k), y_(most_rows * s.n), memory_(32u << 20) {
+      : s_(s),
+        copies_(std::max(2, static_cast<int>(rotate_bytes / (s.n * s.k) + 1))),
+        w_(static_cast<std::size_t>(copies_) * s.n * s.k),
+        x_(most_rows * s.k),
+        y_(most_rows * s.n),
+        memory_(32u << 20) {
     fill_bytes<<<1024, 256>>>(w_.data(), static_cast<std::size_t>(copies_) * s.n * s.k);
     fill_bytes<<<1024, 256>>>(x_.data(), most_rows * s.k);
     cublasLtCreate(&handle_);
@@ -161,7 +169,8 @@ __global__ void __launch_bounds__(512) read_all(const uint4* p, std::size_t n, u
   const std::size_t stride = std::size_t{gridDim.x} * blockDim.x;
   std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x;
   for (; i + 3 * stride < n; i += 4 * stride) {
-    const uint4 a = __ldcs(p + i), b = __ldcs(p + i + stride), c = __ldcs(p + i + 2 * stride), d = __ldcs(p + i + 3 * stride);
+    const uint4 a = __ldcs(p + i), b = __ldcs(p + i + stride), c = __ldcs(p + i + 2 * stride),
+                d = __ldcs(p + i + 3 * stride);
     x ^= a.x ^ a.y ^ a.z ^ a.w ^ b.x ^ b.y ^ b.z ^ b.w ^ c.x ^ c.y ^ c.z ^ c.w ^ d.x ^ d.y ^ d.z ^ d.w;
   }
   for (; i < n; i += stride) x ^= __ldcs(p + i).x;
@@ -198,8 +207,9 @@ std::vector<std::string> split(const std::string& text) {
 std::vector<cut> cuts_for(std::size_t m) {
   std::vector<cut> cuts;
   if (m <= 16)
-    for (int rows : {1, 2})
-      for (int warps : {4, 8, 16}) cuts.push_back({2, rows, m <= 8 ? 1 : 2, warps});
+    for (int rows : {1, 2, 4})
+      for (int warps : {4, 8, 16})
+        if (rows * warps <= 32) cuts.push_back({2, rows, m <= 8 ? 1 : 2, warps});
   if (m > 8)
     for (int tokens : {4, 8, 16})
       if (tokens == 4 || m > 4u * static_cast<unsigned>(tokens))
@@ -218,11 +228,16 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string option = argv[i];
     const char* const value = i + 1 < argc ? argv[i + 1] : "";
-    if (option == "--sweep") sweep = true;
-    else if (option == "--no-check") check = false;
-    else if (option == "--no-peers") peers = false;
-    else if (option == "--kinds") kinds = split(value), ++i;
-    else if (option == "--json") json_file = value, ++i;
+    if (option == "--sweep")
+      sweep = true;
+    else if (option == "--no-check")
+      check = false;
+    else if (option == "--no-peers")
+      peers = false;
+    else if (option == "--kinds")
+      kinds = split(value), ++i;
+    else if (option == "--json")
+      json_file = value, ++i;
     else if (option == "--rows") {
       rows.clear();
       for (const std::string& s : split(value)) rows.push_back(std::strtoull(s.c_str(), nullptr, 10));
@@ -257,12 +272,18 @@ int main(int argc, char** argv) {
   std::printf("%s, %d multiprocessors, CUDA driver %d, %s; reads %.2f TB/s\n", device.name, device.multiProcessorCount,
               driver, date, bandwidth / 1e12);
   std::FILE* const json = json_file.empty() ? nullptr : std::fopen(json_file.c_str(), "w");
-  if (json) std::fprintf(json, "{\"device\": \"%s\", \"driver\": %d, \"date\": \"%s\", \"read_bytes_per_s\": %.4g, \"points\": [", device.name, driver, date, bandwidth);
+  if (json)
+    std::fprintf(json,
+                 "{\"device\": \"%s\", \"driver\": %d, \"date\": \"%s\", \"read_bytes_per_s\": %.4g, \"points\": [",
+                 device.name, driver, date, bandwidth);
   bool first_point = true, all_right = true;
-  const auto record = [&](const std::string& kind, const shape& s, std::size_t m, double us, double ratio, double floor, double error) {
+  const auto record = [&](const std::string& kind, const shape& s, std::size_t m, double us, double ratio, double floor,
+                          double error) {
     if (!json) return;
-    std::fprintf(json, "%s\n  {\"kind\": \"%s\", \"n\": %zu, \"k\": %zu, \"m\": %zu, \"us\": %.3f", first_point ? "" : ",", kind.c_str(), s.n, s.k, m, us);
-    if (ratio > 0) std::fprintf(json, ", \"times_cublas\": %.3f, \"times_read_floor\": %.3f, \"error\": %.3g", ratio, floor, error);
+    std::fprintf(json, "%s\n  {\"kind\": \"%s\", \"n\": %zu, \"k\": %zu, \"m\": %zu, \"us\": %.3f",
+                 first_point ? "" : ",", kind.c_str(), s.n, s.k, m, us);
+    if (ratio > 0)
+      std::fprintf(json, ", \"times_cublas\": %.3f, \"times_read_floor\": %.3f, \"error\": %.3g", ratio, floor, error);
     std::fprintf(json, "}");
     first_point = false;
   };
@@ -270,80 +291,87 @@ int main(int argc, char** argv) {
   cublasCreate(&handle);
   device_array<std::byte> cublas_memory(std::size_t{64} << 20);
   cublasSetWorkspace(handle, cublas_memory.data(), cublas_memory.bytes());
-  const std::size_t most = *std::max_element(rows.begin(), rows.end());
-  for (const shape& s : shapes) {
-    std::printf("\nN x K = %zu x %zu\n%-20s", s.n, s.k, "us, M =");
-    for (std::size_t m : rows) std::printf(" %8zu", m);
-    std::map<std::size_t, double> cublas;
-    if (peers) {
-      cublas_half reference(s, most, handle);
-      std::printf("\n%-20s", "cuBLAS float16");
-      for (std::size_t m : rows) {
-        cublas[m] = reference.time(m, stream);
-        std::printf(" %8.1f", cublas[m]);
-        record("cublas_float16", s, m, cublas[m], 0, 0, 0);
-        std::fflush(stdout);
-      }
-    }
-    if (peers && std::find(kinds.begin(), kinds.end(), "w8a8") != kinds.end()) {
-      cublaslt_int8 reference(s, most);
-      std::printf("\n%-20s", "cuBLASLt int8, best");
-      for (std::size_t m : rows) {
-        const double t = reference.time(m, stream);
-        std::printf(" %8.1f", t);
-        record("cublaslt_int8", s, m, t, 0, 0, 0);
-        std::fflush(stdout);
-      }
-    }
-    for (const std::string& name : kinds) {
-      const auto found = makers.find(name);
-      if (found == makers.end()) {
-        std::fprintf(stderr, "unknown kind %s\n", name.c_str());
-        return 2;
-      }
-      const auto kind = found->second(s.n, s.k, most, rotate_bytes);
-      const double floor = 1e6 * static_cast<double>(kind->weight_bytes()) / bandwidth;
-      std::vector<double> ratios, floors;
-      std::printf("\n%-20s", name.c_str());
-      for (std::size_t m : rows) {
-        const double error = check ? kind->error(m, cut{}, stream) : 0;
-        const double t = time_of(launches_for(kind->copies()), stream,
-                                 [&](int i) { return kind->run(m, i % kind->copies(), cut{}, stream); });
-        const bool integer = name.find("a8") != std::string::npos;
-        const bool right = !check || error < (integer ? 2e-2 : name.find("bf16") != std::string::npos ? 4e-3 : 5e-4);
-        all_right = all_right && right;
-        std::printf(" %8.1f%s", t, right ? "" : "!");
-        ratios.push_back(cublas.count(m) ? cublas[m] / t : 0);
-        floors.push_back(t / floor);
-        record(name, s, m, t, ratios.back() > 0 ? ratios.back() : 1e-9, floors.back(), error);
-        std::fflush(stdout);
-      }
-      std::printf("\n%-20s", "  x cuBLAS");
-      for (double r : ratios) std::printf(" %8.2f", r);
-      std::printf("\n%-20s", "  x read floor");
-      for (double f : floors) std::printf(" %8.2f", f);
-      if (!sweep) continue;
-      for (std::size_t m : rows) {
-        struct timed {
-          double us;
-          cut c;
-        };
-        std::vector<timed> all;
-        for (const cut& c : cuts_for(m)) {
-          if (check && std::isnan(kind->error(m, c, stream))) continue;
-          const double t = time_of(launches_for(kind->copies()), stream,
-                                   [&](int i) { return kind->run(m, i % kind->copies(), c, stream); });
-          if (!std::isnan(t)) all.push_back({t, c});
+  // Small products first, of all shapes: after large ones the card keeps lower clocks for a while.
+  const std::vector<std::size_t> all_rows = rows;
+  for (const bool large : {false, true})
+    for (const shape& s : shapes) {
+      rows.clear();
+      for (std::size_t m : all_rows)
+        if ((m > 256) == large) rows.push_back(m);
+      if (rows.empty()) continue;
+      const std::size_t most = *std::max_element(rows.begin(), rows.end());
+      std::printf("\nN x K = %zu x %zu\n%-20s", s.n, s.k, "us, M =");
+      for (std::size_t m : rows) std::printf(" %8zu", m);
+      std::map<std::size_t, double> cublas;
+      if (peers) {
+        cublas_half reference(s, most, handle);
+        std::printf("\n%-20s", "cuBLAS float16");
+        for (std::size_t m : rows) {
+          cublas[m] = reference.time(m, stream);
+          std::printf(" %8.1f", cublas[m]);
+          record("cublas_float16", s, m, cublas[m], 0, 0, 0);
+          std::fflush(stdout);
         }
-        std::sort(all.begin(), all.end(), [](const timed& a, const timed& b) { return a.us < b.us; });
-        std::printf("\n  sweep M=%-5zu", m);
-        for (std::size_t i = 0; i < all.size() && i < 6; ++i)
-          std::printf(" %s%dx%dw%d:%.1f", all[i].c.family == 2 ? "d" : "s", all[i].c.row_tiles, all[i].c.token_tiles,
-                      all[i].c.warps, all[i].us);
       }
+      if (peers && std::find(kinds.begin(), kinds.end(), "w8a8") != kinds.end()) {
+        cublaslt_int8 reference(s, most);
+        std::printf("\n%-20s", "cuBLASLt int8, best");
+        for (std::size_t m : rows) {
+          const double t = reference.time(m, stream);
+          std::printf(" %8.1f", t);
+          record("cublaslt_int8", s, m, t, 0, 0, 0);
+          std::fflush(stdout);
+        }
+      }
+      for (const std::string& name : kinds) {
+        const auto found = makers.find(name);
+        if (found == makers.end()) {
+          std::fprintf(stderr, "unknown kind %s\n", name.c_str());
+          return 2;
+        }
+        const auto kind = found->second(s.n, s.k, most, rotate_bytes);
+        const double floor = 1e6 * static_cast<double>(kind->weight_bytes()) / bandwidth;
+        std::vector<double> ratios, floors;
+        std::printf("\n%-20s", name.c_str());
+        for (std::size_t m : rows) {
+          const double error = check ? kind->error(m, cut{}, stream) : 0;
+          const double t = time_of(launches_for(kind->copies()), stream,
+                                   [&](int i) { return kind->run(m, i % kind->copies(), cut{}, stream); });
+          const bool integer = name.find("a8") != std::string::npos;
+          const bool right = !check || error < (integer ? 2e-2 : name.find("bf16") != std::string::npos ? 4e-3 : 5e-4);
+          all_right = all_right && right;
+          std::printf(" %8.1f%s", t, right ? "" : "!");
+          ratios.push_back(cublas.count(m) ? cublas[m] / t : 0);
+          floors.push_back(t / floor);
+          record(name, s, m, t, ratios.back() > 0 ? ratios.back() : 1e-9, floors.back(), error);
+          std::fflush(stdout);
+        }
+        std::printf("\n%-20s", "  x cuBLAS");
+        for (double r : ratios) std::printf(" %8.2f", r);
+        std::printf("\n%-20s", "  x read floor");
+        for (double f : floors) std::printf(" %8.2f", f);
+        if (!sweep) continue;
+        for (std::size_t m : rows) {
+          struct timed {
+            double us;
+            cut c;
+          };
+          std::vector<timed> all;
+          for (const cut& c : cuts_for(m)) {
+            if (check && std::isnan(kind->error(m, c, stream))) continue;
+            const double t = time_of(launches_for(kind->copies()), stream,
+                                     [&](int i) { return kind->run(m, i % kind->copies(), c, stream); });
+            if (!std::isnan(t)) all.push_back({t, c});
+          }
+          std::sort(all.begin(), all.end(), [](const timed& a, const timed& b) { return a.us < b.us; });
+          std::printf("\n  sweep M=%-5zu", m);
+          for (std::size_t i = 0; i < all.size() && i < 6; ++i)
+            std::printf(" %s%dx%dw%d:%.1f", all[i].c.family == 2 ? "d" : "s", all[i].c.row_tiles, all[i].c.token_tiles,
+                        all[i].c.warps, all[i].us);
+        }
+      }
+      std::printf("\n");
     }
-    std::printf("\n");
-  }
   if (json) {
     std::fprintf(json, "\n]}\n");
     std::fclose(json);

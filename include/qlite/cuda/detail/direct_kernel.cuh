@@ -1,14 +1,13 @@
 // Products with few tokens: limited by reading W once.
 //
-// A block computes RowTiles x 16 rows for TokenTiles x 8 tokens. Its warps share K: warp i takes batches i, i + warps, ...
-// of Unroll tiles, whose codes come from global memory straight into the registers where they are multiplied, all loads
-// of a batch in flight at once; no shared memory is filled and no barrier waited for until the end, where the warps'
-// sums are added in order. What hides the latency is the number of blocks on an SM.
+// A block computes RowTiles x 16 rows for TokenTiles x 8 tokens. Its warps share K: warp i takes tiles i, i + warps, ...
+// Codes come from global memory straight into the registers where they are multiplied, `Depth` tiles ahead; no shared
+// memory is filled and no barrier waited for until the end, where the warps' sums are added in order.
 //
-//   K      | batch 0 | batch 1 | ... | batch W-1 | batch W | ...
-//   warp     0         1               W - 1       0
+//   K      | tile 0 | tile 1 | ... | tile W-1 | tile W | ...
+//   warp     0        1              W - 1      0
 //
-// The order of all sums depends on K, the number of warps and Unroll alone: not on the number of tokens, nor on timing.
+// The order of all sums depends on K and the number of warps alone: not on the number of tokens, nor on timing.
 // The structure is that of tinygemm (PyTorch's int4mm.cu) with the fragment-major tiles of Marlin.
 #pragma once
 
@@ -18,8 +17,8 @@
 QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
 
-template <class Math, int Bits, bool Sums, bool Run, int RowTiles, int TokenTiles, int Unroll, class Out>
-__global__ void __launch_bounds__(512, RowTiles * TokenTiles == 1 && !Run ? 2 : 1)
+template <class Math, int Bits, bool Sums, bool Run, int RowTiles, int TokenTiles, int Depth, class Out>
+__global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles * TokenTiles == 1 && !Run ? 2 : 1)
     direct_kernel(weights w, inputs x, Out out, span_kind kind, std::uint32_t row_blocks) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ float4 shared_memory[];
@@ -27,56 +26,64 @@ __global__ void __launch_bounds__(512, RowTiles * TokenTiles == 1 && !Run ? 2 : 
   const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
   const std::uint32_t row_tile = blockIdx.x % row_blocks * RowTiles, token0 = blockIdx.x / row_blocks * TokenTiles * 8;
 
+  uint4 raw[Depth][RowTiles][planes];
+  const auto load_codes = [&](uint4 (&to)[RowTiles][planes], std::uint32_t tile) {
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r) {
+      const bool present = tile < w.col_tiles && row_tile + r < w.row_tiles;
+      const std::byte* const from =
+          w.codes + (std::size_t{row_tile + r} * w.col_tiles + tile) * (512 * planes) + 16 * lane;
+#pragma unroll
+      for (int p = 0; p < planes; ++p) to[r][p] = present ? load_once(from + 512 * p) : make_uint4(0, 0, 0, 0);
+    }
+  };
+  tile_numbers<Run> numbers[2][RowTiles];
+  const auto load_all_numbers = [&](tile_numbers<Run> (&to)[RowTiles], std::uint32_t tile) {
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r)
+      to[r].load(w, min(row_tile + r, w.row_tiles - 1), min(tile, w.col_tiles - 1), lane);
+  };
+  const auto load_inputs = [&](std::uint32_t (&to)[TokenTiles][words], std::uint32_t tile) {
+#pragma unroll
+    for (int n = 0; n < TokenTiles; ++n) {
+      const std::uint32_t token = token0 + 8 * n + lane / 4;
+#pragma unroll
+      for (int i = 0; i < words / 4; ++i) {    // 16 bytes: halves of a tile, or a whole one of bytes
+        const std::uint32_t k = tile * 64 + (Math::is_integer ? 0 : 32 * i + 8 * (lane % 4));
+        const std::uint32_t byte = Math::is_integer ? tile * 64 + 16 * (lane % 4) : 2 * k;
+        uint4 v = make_uint4(0, 0, 0, 0);
+        if (token < x.rows && k < x.cols)
+          v = __ldg(reinterpret_cast<const uint4*>(x.data + token * x.row_bytes + byte));
+        to[n][4 * i] = v.x;
+        to[n][4 * i + 1] = v.y;
+        to[n][4 * i + 2] = v.z;
+        to[n][4 * i + 3] = v.w;
+      }
+    }
+  };
+
   warp_product<Math, Bits, Sums, Run, RowTiles, TokenTiles> product;
   product.clear();
-  for (std::uint32_t first = warp * Unroll; first < w.col_tiles; first += warps * Unroll) {
-    uint4 raw[Unroll][RowTiles][planes];
-    tile_numbers<Run> numbers[Unroll][RowTiles];
-    std::uint32_t b[Unroll][TokenTiles][words];
+  if (w.col_tiles != 0) {
+    static_assert(Depth % 2 == 0, "numbers take turns");
 #pragma unroll
-    for (int u = 0; u < Unroll; ++u)
+    for (int d = 0; d < Depth; ++d) load_codes(raw[d], warp + d * warps);
+    load_all_numbers(numbers[0], warp);
+    for (std::uint32_t first = warp; first < w.col_tiles; first += Depth * warps) {
 #pragma unroll
-      for (int r = 0; r < RowTiles; ++r) {
-        const std::uint32_t tile = first + u;
-        const bool present = tile < w.col_tiles && row_tile + r < w.row_tiles;
-        const std::byte* const from =
-            w.codes + (std::size_t{row_tile + r} * w.col_tiles + tile) * (512 * planes) + 16 * lane;
+      for (int d = 0; d < Depth; ++d) {
+        const std::uint32_t tile = first + d * warps;
+        if (tile >= w.col_tiles) break;
+        std::uint32_t b[TokenTiles][words];
+        load_inputs(b, tile);
+        load_all_numbers(numbers[(d + 1) % 2], tile + warps);
+        product.add_tile(w, x, kind, raw[d], numbers[d % 2], row_tile, tile, token0, lane,
+                         [&](int n, std::uint32_t (&to)[words]) {
 #pragma unroll
-        for (int p = 0; p < planes; ++p) raw[u][r][p] = present ? load_once(from + 512 * p) : make_uint4(0, 0, 0, 0);
+                           for (int i = 0; i < words; ++i) to[i] = b[n][i];
+                         });
+        load_codes(raw[d], tile + Depth * warps);
       }
-#pragma unroll
-    for (int u = 0; u < Unroll; ++u) {
-      const std::uint32_t tile = min(first + u, w.col_tiles - 1);
-#pragma unroll
-      for (int r = 0; r < RowTiles; ++r)
-        numbers[u][r].load(w, min(row_tile + r, w.row_tiles - 1), tile, lane);
-    }
-#pragma unroll
-    for (int u = 0; u < Unroll; ++u)
-#pragma unroll
-      for (int n = 0; n < TokenTiles; ++n) {
-        const std::uint32_t token = token0 + 8 * n + lane / 4, tile = first + u;
-#pragma unroll
-        for (int i = 0; i < words / 4; ++i) {    // 16 bytes: halves of a tile, or a whole one of bytes
-          const std::uint32_t k = tile * 64 + (Math::is_integer ? 0 : 32 * i + 8 * (lane % 4));
-          const std::uint32_t byte = Math::is_integer ? tile * 64 + 16 * (lane % 4) : 2 * k;
-          uint4 v = make_uint4(0, 0, 0, 0);
-          if (token < x.rows && k < x.cols)
-            v = __ldg(reinterpret_cast<const uint4*>(x.data + token * x.row_bytes + byte));
-          b[u][n][4 * i] = v.x;
-          b[u][n][4 * i + 1] = v.y;
-          b[u][n][4 * i + 2] = v.z;
-          b[u][n][4 * i + 3] = v.w;
-        }
-      }
-#pragma unroll
-    for (int u = 0; u < Unroll; ++u) {
-      if (first + u >= w.col_tiles) break;
-      product.add_tile(w, x, kind, raw[u], numbers[u], row_tile, first + u, token0, lane,
-                       [&](int n, std::uint32_t (&to)[words]) {
-#pragma unroll
-                         for (int i = 0; i < words; ++i) to[i] = b[u][n][i];
-                       });
     }
   }
   if (Math::is_integer && kind == span_kind::whole) product.end_whole(w, row_tile, lane);

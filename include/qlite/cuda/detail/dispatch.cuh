@@ -9,8 +9,9 @@
 QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
 
-/// Tiles that a warp of the direct kernel loads at once.
-inline constexpr int direct_unroll = 2;
+/// Tiles that a warp of the direct kernel has under way.
+template <int Bits, int RowTiles>
+inline constexpr int direct_depth = Bits == 4 && RowTiles == 1 ? 4 : 2;
 
 /// Whether the code that the device at hand runs for a kernel was compiled for sm_80 or newer; below, the bodies of the
 /// tensor-core kernels are empty.
@@ -39,7 +40,7 @@ struct launcher {
     constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
     const std::uint32_t row_blocks = (w.row_tiles + RowTiles - 1) / RowTiles;
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch(direct_kernel<Math, Bits, Sums, Run, RowTiles, TokenTiles, direct_unroll, Out>, blocks, 32 * warps,
+    return launch(direct_kernel<Math, Bits, Sums, Run, RowTiles, TokenTiles, direct_depth<Bits, RowTiles>, Out>, blocks, 32 * warps,
                   warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out, span_of(w, Math::is_integer), row_blocks);
   }
 
@@ -66,7 +67,7 @@ struct launcher {
     if (c.family == kernel_family::simple) return simple();
     bool tensor = false;
     QLITE_CUDA_RETURN_IF_ERROR(
-        has_tensor_code(direct_kernel<Math, Bits, Sums, Run, 1, 1, direct_unroll, Out>, tensor));
+        has_tensor_code(direct_kernel<Math, Bits, Sums, Run, 1, 1, direct_depth<Bits, 1>, Out>, tensor));
     int device = 0, multiprocessors = 0, shared = 0;
     QLITE_CUDA_RETURN_IF_ERROR(cudaGetDevice(&device));
     QLITE_CUDA_RETURN_IF_ERROR(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
@@ -86,12 +87,14 @@ struct launcher {
       return cudaErrorNoKernelImageForDevice;
     }
     if (c.family == kernel_family::direct) {
-      if (c.warps < 1 || c.warps > 16) return cudaErrorInvalidValue;
+      if (c.warps < 1 || c.warps > (c.row_tiles <= 2 ? 16 : 8)) return cudaErrorInvalidValue;
       switch (10 * c.row_tiles + c.token_tiles) {
         case 11: return direct<1, 1>(c.warps);
         case 12: return direct<1, 2>(c.warps);
         case 21: return direct<2, 1>(c.warps);
         case 22: return direct<2, 2>(c.warps);
+        case 41: return direct<4, 1>(c.warps);
+        case 42: return direct<4, 2>(c.warps);
         default: return cudaErrorInvalidValue;
       }
     }

@@ -45,18 +45,21 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
   const std::uint32_t stages = (w.col_tiles + warps_k - 1) / warps_k;
   auto* const memory = reinterpret_cast<std::byte*>(shared_memory);
 
+  constexpr std::uint32_t pass = 32 * staged_warps / chunks;
+  const std::uint32_t chunk = threadIdx.x % chunks;
+  const std::uint32_t place = 16 * (Math::is_integer ? chunk : chunk ^ ((threadIdx.x / chunks & 1) << 2));
+  const std::byte* const x_from = x.data + token0 * x.row_bytes + 16 * chunk;
+
   const auto fill = [&](std::uint32_t stage) {
     if (stage < stages) {
       std::byte* const to = memory + stage % staged_stages * stage_bytes;
-      for (std::uint32_t i = threadIdx.x; i < warps_k * tokens * chunks; i += 32 * staged_warps) {
-        const std::uint32_t chunk = i % chunks, m = i / chunks % tokens, kk = i / (chunks * tokens);
-        const std::uint32_t tile = stage * warps_k + kk;
-        const std::uint32_t k = tile * 64 + (Math::is_integer ? 0 : 8 * chunk);
-        const bool present = token0 + m < x.rows && k < x.cols;
-        const std::byte* const from =
-            x.data + (token0 + m) * x.row_bytes + std::size_t{tile} * Math::row_bytes + 16 * chunk;
-        const std::uint32_t place = Math::is_integer ? chunk : chunk ^ ((m & 1) << 2);
-        copy_async(to + (kk * tokens + m) * Math::row_bytes + 16 * place, present ? from : x.data, present);
+      // Thread i takes chunk i % chunks of every `pass`-th row of the staged rows [warps_k * tokens].
+#pragma unroll 4
+      for (std::uint32_t row = threadIdx.x / chunks; row < warps_k * tokens; row += pass) {
+        const std::uint32_t m = row % tokens, tile = stage * warps_k + row / tokens;
+        const bool present = token0 + m < x.rows && tile * 64 + (Math::is_integer ? 0 : 8 * chunk) < x.cols;
+        const std::byte* const from = present ? x_from + m * x.row_bytes + tile * Math::row_bytes : x.data;
+        copy_async(to + row * Math::row_bytes + place, from, present);
       }
       const std::uint32_t tile = stage * warps_k + warp_k;
 #pragma unroll
@@ -64,9 +67,9 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
         const bool present = tile < w.col_tiles && row_tile + r < w.row_tiles;
         const std::byte* const from =
             w.codes + (present ? (std::size_t{row_tile + r} * w.col_tiles + tile) * tile_size : 0) + 16 * lane;
-        std::byte* const place = to + x_bytes + (warp * RowTiles + r) * tile_size + 16 * lane;
+        std::byte* const at = to + x_bytes + (warp * RowTiles + r) * tile_size + 16 * lane;
 #pragma unroll
-        for (int p = 0; p < planes; ++p) copy_async(place + 512 * p, from + 512 * p, present);
+        for (int p = 0; p < planes; ++p) copy_async(at + 512 * p, from + 512 * p, present);
       }
     }
     commit_copies();

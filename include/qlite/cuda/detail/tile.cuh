@@ -49,6 +49,8 @@ template <class Math, int Bits, bool Sums, bool Run, int RowTiles, int TokenTile
 struct warp_product {
   static constexpr int steps = Math::steps, half_steps = steps / 2;
   static constexpr int planes = Bits / 4;
+  /// Token tiles multiplied by turns: what waits for one result of the tensor core is four instructions behind it.
+  static constexpr int ahead = TokenTiles % 2 == 0 && RowTiles <= 2 ? 2 : 1;
   using sum = typename Math::sum;
 
   float acc[RowTiles][TokenTiles][4];    // of kind `whole`: bits of integers
@@ -114,26 +116,39 @@ struct warp_product {
   QLITE_DEVICE void add_whole(const std::uint32_t (&a)[RowTiles][2][half_steps][4], Load&& load) {
     if constexpr (Math::is_integer) {
 #pragma unroll
-      for (int n = 0; n < TokenTiles; ++n) {
-        std::uint32_t b[2 * steps];
-        load(n, b);
+      for (int n0 = 0; n0 < TokenTiles; n0 += ahead) {
+        std::uint32_t b[ahead][2 * steps];
+        sum d[ahead][RowTiles][4];
 #pragma unroll
-        for (int r = 0; r < RowTiles; ++r) {
-          std::int32_t d[4];
+        for (int n = 0; n < ahead; ++n) {
+          load(n0 + n, b[n]);
 #pragma unroll
-          for (int i = 0; i < 4; ++i) d[i] = __float_as_int(acc[r][n][i]);
+          for (int r = 0; r < RowTiles; ++r)
 #pragma unroll
-          for (int h = 0; h < 2; ++h) mma(d, a[r][h][0], b[2 * h], b[2 * h + 1], typename Math::element{});
-#pragma unroll
-          for (int i = 0; i < 4; ++i) acc[r][n][i] = __int_as_float(d[i]);
+            for (int i = 0; i < 4; ++i) d[n][r][i] = __float_as_int(acc[r][n0 + n][i]);
         }
-        if (Sums) {
-          std::int32_t d[4] = {totals[n][0], totals[n][1], 0, 0};
-          const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
 #pragma unroll
-          for (int h = 0; h < 2; ++h) mma(d, one, b[2 * h], b[2 * h + 1], typename Math::element{});
-          totals[n][0] = d[0];
-          totals[n][1] = d[1];
+        for (int h = 0; h < 2; ++h)
+#pragma unroll
+          for (int n = 0; n < ahead; ++n)
+#pragma unroll
+            for (int r = 0; r < RowTiles; ++r)
+              mma(d[n][r], a[r][h][0], b[n][2 * h], b[n][2 * h + 1], d[n][r], typename Math::element{});
+#pragma unroll
+        for (int n = 0; n < ahead; ++n) {
+#pragma unroll
+          for (int r = 0; r < RowTiles; ++r)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) acc[r][n0 + n][i] = __int_as_float(d[n][r][i]);
+          if (Sums) {
+            std::int32_t total[4] = {totals[n0 + n][0], totals[n0 + n][1], 0, 0};
+            const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
+#pragma unroll
+            for (int h = 0; h < 2; ++h)
+              mma(total, one, b[n][2 * h], b[n][2 * h + 1], total, typename Math::element{});
+            totals[n0 + n][0] = total[0];
+            totals[n0 + n][1] = total[1];
+          }
         }
       }
     } else {
@@ -167,62 +182,91 @@ struct warp_product {
   QLITE_DEVICE void add_span(const weights& w, const inputs& x, const std::uint32_t (&a)[RowTiles][2][half_steps][4],
                              const float2 (&scale)[RowTiles], std::uint32_t group, std::uint32_t row_tile,
                              std::uint32_t token, std::uint32_t lane, bool mine, Load&& load) {
+    constexpr int begin = H0 * half_steps, end = H1 * half_steps;
     const bool group_scales = Math::is_integer && x.scale_groups > 1;
 #pragma unroll
-    for (int n = 0; n < TokenTiles; ++n) {
-      std::uint32_t b[2 * steps];
-      load(n, b);
-      if (H1 - H0 == 1 && !mine) {
+    for (int n0 = 0; n0 < TokenTiles; n0 += ahead) {
+      std::uint32_t b[ahead][2 * steps];
 #pragma unroll
-        for (int i = 0; i < 2 * steps; ++i) b[i] = 0;
-      }
-      float factor[2] = {1.0f, 1.0f};    // scales of the two tokens of this lane
-      if (group_scales) {
+      for (int n = 0; n < ahead; ++n) {
+        load(n0 + n, b[n]);
+        if (H1 - H0 == 1 && !mine) {
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const std::uint32_t m = token + 8 * n + 2 * (lane % 4) + i;
-          if (m < x.rows) factor[i] = __ldg(x.scales + std::size_t{m} * x.scale_groups + group);
+          for (int i = 0; i < 2 * steps; ++i) b[n][i] = 0;
         }
       }
-      sum total[4] = {};
-      if (Sums) {
-        const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
+      sum d[ahead][RowTiles][4], total[ahead][4];
 #pragma unroll
-        for (int s = H0 * half_steps; s < H1 * half_steps; ++s)
-          mma(total, one, b[2 * s], b[2 * s + 1], typename Math::element{});
-      }
+      for (int s = begin; s < end; ++s)
 #pragma unroll
-      for (int r = 0; r < RowTiles; ++r) {
-        sum d[4] = {};
+        for (int n = 0; n < ahead; ++n) {
 #pragma unroll
-        for (int s = H0 * half_steps; s < H1 * half_steps; ++s)
-          mma(d, a[r][s / half_steps][s % half_steps], b[2 * s], b[2 * s + 1], typename Math::element{});
-        if constexpr (Math::is_integer) {
-          if (Sums && w.offsets == nullptr && row_tile + r < w.row_tiles) {
-            const auto z = Math::template make_zeros<Bits>(load_zeros(w, w.pair(row_tile + r, group, lane / 4)));
-#pragma unroll
-            for (int i = 0; i < 4; ++i) d[i] = Math::template unscaled<Bits>(d[i]) - z.c[i / 2] * total[i % 2];
-          } else {
-            // offset schemes count int4 codes from 0
-            const std::int32_t shift = Bits == 4 && Sums ? 8 : 0;
-#pragma unroll
-            for (int i = 0; i < 4; ++i) d[i] = Math::template unscaled<Bits>(d[i]) + shift * total[i % 2];
-          }
-        }
-        float2 offset = make_float2(0.0f, 0.0f);
-        if (Sums && w.offsets != nullptr && row_tile + r < w.row_tiles)
-          offset = load_pair(w.offsets, w.pair(row_tile + r, group, lane / 4), w.wide_offsets).floats(w.wide_offsets);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          float s = i < 2 ? scale[r].x : scale[r].y;
-          if (Math::is_integer) s = __fmul_rn(s, factor[i % 2]);
-          acc[r][n][i] = __fmaf_rn(static_cast<float>(d[i]), s, acc[r][n][i]);
+          for (int r = 0; r < RowTiles; ++r)
+            add_step(d[n][r], a[r][s / half_steps][s % half_steps], b[n][2 * s], b[n][2 * s + 1], s == begin);
           if (Sums) {
-            float o = i < 2 ? offset.x : offset.y;
-            if (Math::is_integer) o = __fmul_rn(o, factor[i % 2]);
-            acc[r][n][i] = __fmaf_rn(o, static_cast<float>(total[i % 2]), acc[r][n][i]);
+            const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
+            add_step(total[n], one, b[n][2 * s], b[n][2 * s + 1], s == begin);
           }
         }
+#pragma unroll
+      for (int n = 0; n < ahead; ++n) {
+        float factor[2] = {1.0f, 1.0f};    // scales of the two tokens of this lane
+        if (group_scales) {
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            const std::uint32_t m = token + 8 * (n0 + n) + 2 * (lane % 4) + i;
+            if (m < x.rows) factor[i] = __ldg(x.scales + std::size_t{m} * x.scale_groups + group);
+          }
+        }
+#pragma unroll
+        for (int r = 0; r < RowTiles; ++r)
+          add_scaled(w, d[n][r], total[n], scale[r], factor, row_tile + r, group, lane, acc[r][n0 + n]);
+      }
+    }
+  }
+
+  /// d += a b, or d = a b where it is the first.
+  QLITE_DEVICE static void add_step(sum (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
+                                    bool first) {
+    const sum zero[4] = {};
+    if (first)
+      mma(d, a, b0, b1, zero, typename Math::element{});
+    else
+      mma(d, a, b0, b1, d, typename Math::element{});
+  }
+
+  /// acc += scale (d - zero total) + offset total: the products d of a span, its sums of activations `total`.
+  QLITE_DEVICE static void add_scaled(const weights& w, const sum (&d)[4], const sum (&total)[4], float2 scale,
+                                      const float (&factor)[2], std::uint32_t row_tile, std::uint32_t group,
+                                      std::uint32_t lane, float (&to)[4]) {
+    sum dot[4];
+    const bool inside = row_tile < w.row_tiles;
+    if constexpr (Math::is_integer) {
+      typename Math::zeros z{{0, 0}};
+      if (Sums && w.offsets == nullptr && inside)
+        z = Math::template make_zeros<Bits>(load_zeros(w, w.pair(row_tile, group, lane / 4)));
+      if (Sums && w.offsets != nullptr && Bits == 4) z.c[0] = z.c[1] = -8;    // those codes count from 0
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        dot[i] = Math::template unscaled<Bits>(d[i]);
+        if (Sums) dot[i] -= z.c[i / 2] * total[i % 2];
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) dot[i] = d[i];
+    }
+    float2 offset = make_float2(0.0f, 0.0f);
+    if (Sums && w.offsets != nullptr && inside)
+      offset = load_pair(w.offsets, w.pair(row_tile, group, lane / 4), w.wide_offsets).floats(w.wide_offsets);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      float s = i < 2 ? scale.x : scale.y;
+      if (Math::is_integer) s = __fmul_rn(s, factor[i % 2]);
+      to[i] = __fmaf_rn(static_cast<float>(dot[i]), s, to[i]);
+      if (Sums) {
+        float o = i < 2 ? offset.x : offset.y;
+        if (Math::is_integer) o = __fmul_rn(o, factor[i % 2]);
+        to[i] = __fmaf_rn(o, static_cast<float>(total[i % 2]), to[i]);
       }
     }
   }
@@ -255,6 +299,7 @@ QLITE_DEVICE void finish(const float* parts_data, std::uint32_t parts, std::uint
     float y[4] = {};
     if (Integer && kind == span_kind::whole) {
       ::int4 s = make_int4(0, 0, 0, 0);
+#pragma unroll 4
       for (std::uint32_t p = 0; p < parts; ++p) {
         const ::int4 v = *reinterpret_cast<const ::int4*>(parts_data + (std::size_t{p} * tokens + token) * stride + row);
         s.x += v.x, s.y += v.y, s.z += v.z, s.w += v.w;
@@ -268,6 +313,7 @@ QLITE_DEVICE void finish(const float* parts_data, std::uint32_t parts, std::uint
         y[j] = __fmaf_rn(f[j], scale, 0.0f);
       }
     } else {
+#pragma unroll 4
       for (std::uint32_t p = 0; p < parts; ++p) {
         const float4 v = *reinterpret_cast<const float4*>(parts_data + (std::size_t{p} * tokens + token) * stride + row);
         y[0] += v.x, y[1] += v.y, y[2] += v.z, y[3] += v.w;
