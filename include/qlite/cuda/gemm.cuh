@@ -23,9 +23,8 @@ QLITE_INLINE weights weights_of(const packed_view<Scheme>& view, const tile_layo
   w.col_tiles = static_cast<std::uint32_t>(t.col_tiles);
   w.groups = static_cast<std::uint32_t>(t.groups);
   w.group = static_cast<std::uint32_t>(t.group);
-  w.shift = -1;
-  for (int i = 0; i < 31; ++i)
-    if (w.group == 1u << i) w.shift = i;
+  const std::uint64_t runs = w.group / 8;
+  w.magic = t.groups <= 1 ? 1 : runs == 1 ? 0 : static_cast<std::uint32_t>(((std::uint64_t{1} << 32) + runs - 1) / runs);
   w.bias = traits::stored_bias;
   w.wide_scales = std::is_same_v<typename traits::scale, float>;
   w.wide_offsets = std::is_same_v<typename traits::offset_type, float>;

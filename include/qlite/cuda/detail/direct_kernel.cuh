@@ -26,49 +26,55 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles * TokenTil
   const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
   const std::uint32_t row_tile = blockIdx.x % row_blocks * RowTiles, token0 = blockIdx.x / row_blocks * TokenTiles * 8;
 
-  uint4 raw[Depth][RowTiles][planes];
-  const auto load_codes = [&](uint4 (&to)[RowTiles][planes], std::uint32_t tile) {
-#pragma unroll
-    for (int r = 0; r < RowTiles; ++r) {
-      const bool present = tile < w.col_tiles && row_tile + r < w.row_tiles;
-      const std::byte* const from =
-          w.codes + (std::size_t{row_tile + r} * w.col_tiles + tile) * (512 * planes) + 16 * lane;
-#pragma unroll
-      for (int p = 0; p < planes; ++p) to[r][p] = present ? load_once(from + 512 * p) : make_uint4(0, 0, 0, 0);
-    }
-  };
-  tile_numbers<Run> numbers[2][RowTiles];
-  const auto load_all_numbers = [&](tile_numbers<Run> (&to)[RowTiles], std::uint32_t tile) {
-#pragma unroll
-    for (int r = 0; r < RowTiles; ++r)
-      to[r].load(w, min(row_tile + r, w.row_tiles - 1), min(tile, w.col_tiles - 1), lane);
-  };
-  const auto load_inputs = [&](std::uint32_t (&to)[TokenTiles][words], std::uint32_t tile) {
-#pragma unroll
-    for (int n = 0; n < TokenTiles; ++n) {
-      const std::uint32_t token = token0 + 8 * n + lane / 4;
-#pragma unroll
-      for (int i = 0; i < words / 4; ++i) {    // 16 bytes: halves of a tile, or a whole one of bytes
-        const std::uint32_t k = tile * 64 + (Math::is_integer ? 0 : 32 * i + 8 * (lane % 4));
-        const std::uint32_t byte = Math::is_integer ? tile * 64 + 16 * (lane % 4) : 2 * k;
-        uint4 v = make_uint4(0, 0, 0, 0);
-        if (token < x.rows && k < x.cols)
-          v = __ldg(reinterpret_cast<const uint4*>(x.data + token * x.row_bytes + byte));
-        to[n][4 * i] = v.x;
-        to[n][4 * i + 1] = v.y;
-        to[n][4 * i + 2] = v.z;
-        to[n][4 * i + 3] = v.w;
-      }
-    }
-  };
-
+  constexpr std::uint32_t tile_size = 512 * planes;
   warp_product<Math, Bits, Sums, Run, RowTiles, TokenTiles> product;
   product.clear();
-  if (w.col_tiles != 0) {
+  if (warp < w.col_tiles) {
+    // Rows of W and of X beyond the last stand for the last: their results are not stored.
+    const number_source<Run, RowTiles> source(w, row_tile, lane);
+    const std::byte* codes[RowTiles];    // of the next tile to load
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r)
+      codes[r] = w.codes + (std::size_t{min(row_tile + r, w.row_tiles - 1)} * w.col_tiles + warp) * tile_size + 16 * lane;
+    const std::byte* inputs_at[TokenTiles];    // of the next tile to multiply
+#pragma unroll
+    for (int n = 0; n < TokenTiles; ++n)
+      inputs_at[n] = x.data + std::size_t{min(token0 + 8 * n + lane / 4, x.rows - 1)} * x.row_bytes +
+                     warp * Math::row_bytes + 16 * (lane % 4);
+
+    uint4 raw[Depth][RowTiles][planes];
+    const auto load_codes = [&](uint4 (&to)[RowTiles][planes], std::uint32_t tile) {
+#pragma unroll
+      for (int r = 0; r < RowTiles; ++r) {
+        if (tile < w.col_tiles) {
+#pragma unroll
+          for (int p = 0; p < planes; ++p) to[r][p] = load_once(codes[r] + 512 * p);
+        }
+        codes[r] += warps * tile_size;
+      }
+    };
+    const auto load_inputs = [&](std::uint32_t (&to)[TokenTiles][words], std::uint32_t tile) {
+#pragma unroll
+      for (int n = 0; n < TokenTiles; ++n) {
+#pragma unroll
+        for (int i = 0; i < words / 4; ++i) {    // 16 bytes: halves of a tile, or a whole one of bytes
+          uint4 v = make_uint4(0, 0, 0, 0);
+          if (Math::is_integer || tile * 64 + 32 * i + 8 * (lane % 4) < x.cols)
+            v = __ldg(reinterpret_cast<const uint4*>(inputs_at[n] + 64 * i));
+          to[n][4 * i] = v.x;
+          to[n][4 * i + 1] = v.y;
+          to[n][4 * i + 2] = v.z;
+          to[n][4 * i + 3] = v.w;
+        }
+        inputs_at[n] += warps * Math::row_bytes;
+      }
+    };
+
     static_assert(Depth % 2 == 0, "numbers take turns");
+    tile_numbers<Run> numbers[2][RowTiles];
 #pragma unroll
     for (int d = 0; d < Depth; ++d) load_codes(raw[d], warp + d * warps);
-    load_all_numbers(numbers[0], warp);
+    source.load(w, warp, lane, numbers[0]);
     for (std::uint32_t first = warp; first < w.col_tiles; first += Depth * warps) {
 #pragma unroll
       for (int d = 0; d < Depth; ++d) {
@@ -76,7 +82,7 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles * TokenTil
         if (tile >= w.col_tiles) break;
         std::uint32_t b[TokenTiles][words];
         load_inputs(b, tile);
-        load_all_numbers(numbers[(d + 1) % 2], tile + warps);
+        if (tile + warps < w.col_tiles) source.load(w, tile + warps, lane, numbers[(d + 1) % 2]);
         product.add_tile(w, x, kind, raw[d], numbers[d % 2], row_tile, tile, token0, lane,
                          [&](int n, std::uint32_t (&to)[words]) {
 #pragma unroll

@@ -65,6 +65,8 @@ QLITE_INLINE tile_layout tiles_of(std::size_t rows, std::size_t cols, Scheme sch
   constexpr std::size_t most = std::size_t{1} << 30;
   // A lane's runs of 8 k must not straddle a group.
   t.valid = t.group != 0 && rows <= most && cols <= most && (t.group % 8 == 0 || t.group >= cols);
+  // The kernels find groups by a multiplication that is exact up to here (detail/operands.cuh).
+  if (t.group < cols) t.valid = t.valid && cols / 8 < (std::size_t{1} << 32) / (t.group / 8 + 1);
   if (!t.valid) return t;
   if (t.group >= cols) t.group = cols == 0 ? 1 : cols;
   t.groups = shape.groups();

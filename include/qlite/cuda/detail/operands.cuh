@@ -16,11 +16,14 @@ struct weights {
   const std::uint8_t* zeros;    // null: none
   const std::byte* offsets;     // null: none
   std::uint32_t rows, cols, row_tiles, col_tiles, groups, group;
-  std::int32_t shift;    // group = 2^shift, or -1
-  std::uint32_t bias;    // what codes of symmetric schemes are stored with: 8 or 0
+  std::uint32_t magic;    // ceil(2^32 / (group / 8)): a division by a multiplication; 0 for groups of 8, 1 for one group
+  std::uint32_t bias;     // what codes of symmetric schemes are stored with: 8 or 0
   bool wide_scales, wide_offsets;    // float instead of float16
 
-  QLITE_DEVICE std::uint32_t group_of(std::uint32_t k) const { return shift >= 0 ? k >> shift : k / group; }
+  /// The group of column k. With n = k / 8 and d = group / 8 the product is exact as long as n (d - 1) < 2^32, since the
+  /// magic number is too large by less than d / 2^32 of itself: T. Granlund, P. Montgomery, "Division by invariant
+  /// integers using multiplication", PLDI 1994. tiles_of refuses shapes beyond that.
+  QLITE_DEVICE std::uint32_t group_of(std::uint32_t k) const { return magic == 0 ? k >> 3 : __umulhi(k >> 3, magic); }
   /// Index of the numbers of rows g and g + 8 of a row tile, as a pair.
   QLITE_DEVICE std::size_t pair(std::uint32_t row_tile, std::uint32_t group_index, std::uint32_t g) const {
     return (std::size_t{row_tile} * groups + group_index) * 8 + g;
@@ -36,6 +39,7 @@ struct number_pair {
     return wide ? make_float2(__uint_as_float(bits.x), __uint_as_float(bits.y)) : narrow;
   }
 };
+/// The pair `pair` of an array of them.
 QLITE_DEVICE number_pair load_pair(const std::byte* numbers, std::size_t pair, bool wide) {
   number_pair n;
   if (wide) {

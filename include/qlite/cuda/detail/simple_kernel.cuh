@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(256) simple_kernel(weights w, inputs x, Out ou
     float acc = 0.0f;
     std::int32_t whole_sum = 0;
     for (std::uint32_t k = 8 * lane; k < w.cols; k += 256) {
-      const std::size_t at = tile_number(n, w.groups <= 1 ? 0 : w.group_of(k), w.groups);
+      const std::size_t at = tile_number(n, w.group_of(k), w.groups);
       const std::byte* const tile = w.codes + (std::size_t{n / 16} * w.col_tiles + k / 64) * (128 * Bits);
       const std::uint32_t field = w.zeros == nullptr ? w.bias : w.zeros[at];
       const int zero = Bits == 4 ? static_cast<int>(field) : static_cast<std::int8_t>(field);

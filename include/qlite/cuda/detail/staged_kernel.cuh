@@ -45,32 +45,40 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
   const std::uint32_t stages = (w.col_tiles + warps_k - 1) / warps_k;
   auto* const memory = reinterpret_cast<std::byte*>(shared_memory);
 
-  constexpr std::uint32_t pass = 32 * staged_warps / chunks;
-  const std::uint32_t chunk = threadIdx.x % chunks;
-  const std::uint32_t place = 16 * (Math::is_integer ? chunk : chunk ^ ((threadIdx.x / chunks & 1) << 2));
-  const std::byte* const x_from = x.data + token0 * x.row_bytes + 16 * chunk;
+  // Thread i copies chunk i % chunks of some rows of X. Rows of W and of X beyond the last stand for the last: their
+  // results are not stored. What lies beyond K is zero in X.
+  constexpr std::uint32_t pass = 32 * staged_warps / chunks;    // rows that all threads copy at once
+  constexpr std::uint32_t k_step = pass > tokens ? pass / tokens : 1, repeats = pass > tokens ? 1 : tokens / pass;
+  const std::uint32_t chunk = threadIdx.x % chunks, copied_row = threadIdx.x / chunks;
+  const std::uint32_t copied_token = copied_row % tokens, copied_k = copied_row / tokens;
+  const std::uint32_t x_place =
+      copied_row * Math::row_bytes + 16 * (Math::is_integer ? chunk : chunk ^ ((copied_row & 1) << 2));
+  const std::byte* const x_from = x.data + 16 * chunk;
+  const std::byte* codes[RowTiles];
+#pragma unroll
+  for (int r = 0; r < RowTiles; ++r)
+    codes[r] = w.codes + std::size_t{min(row_tile + r, w.row_tiles - 1)} * w.col_tiles * tile_size + 16 * lane;
 
   const auto fill = [&](std::uint32_t stage) {
     if (stage < stages) {
       std::byte* const to = memory + stage % staged_stages * stage_bytes;
-      // Thread i takes chunk i % chunks of every `pass`-th row of the staged rows [warps_k * tokens].
-#pragma unroll 4
-      for (std::uint32_t row = threadIdx.x / chunks; row < warps_k * tokens; row += pass) {
-        const std::uint32_t m = row % tokens, tile = stage * warps_k + row / tokens;
-        const bool present = token0 + m < x.rows && tile * 64 + (Math::is_integer ? 0 : 8 * chunk) < x.cols;
-        const std::byte* const from = present ? x_from + m * x.row_bytes + tile * Math::row_bytes : x.data;
-        copy_async(to + row * Math::row_bytes + place, from, present);
-      }
-      const std::uint32_t tile = stage * warps_k + warp_k;
+      for (std::uint32_t kk = copied_k; kk < warps_k; kk += k_step) {
+        const std::uint32_t tile = stage * warps_k + kk;
+        const bool present = tile * 64 + (Math::is_integer ? 0 : 8 * chunk) < x.cols;
+        const std::byte* const from = x_from + (present ? tile * Math::row_bytes : 0);
+        std::byte* const at = to + x_place + (kk - copied_k) * tokens * Math::row_bytes;
 #pragma unroll
-      for (int r = 0; r < RowTiles; ++r) {
-        const bool present = tile < w.col_tiles && row_tile + r < w.row_tiles;
-        const std::byte* const from =
-            w.codes + (present ? (std::size_t{row_tile + r} * w.col_tiles + tile) * tile_size : 0) + 16 * lane;
-        std::byte* const at = to + x_bytes + (warp * RowTiles + r) * tile_size + 16 * lane;
-#pragma unroll
-        for (int p = 0; p < planes; ++p) copy_async(at + 512 * p, from + 512 * p, present);
+        for (std::uint32_t i = 0; i < repeats; ++i)
+          copy_async(at + i * pass * Math::row_bytes,
+                     from + min(token0 + copied_token + i * pass, x.rows - 1) * x.row_bytes, present);
       }
+      const std::uint32_t tile = min(stage * warps_k + warp_k, w.col_tiles - 1);
+      std::byte* const at = to + x_bytes + warp * RowTiles * tile_size + 16 * lane;
+#pragma unroll
+      for (int r = 0; r < RowTiles; ++r)
+#pragma unroll
+        for (int p = 0; p < planes; ++p)
+          copy_async(at + r * tile_size + 512 * p, codes[r] + std::size_t{tile} * tile_size + 512 * p, true);
     }
     commit_copies();
   };
@@ -80,21 +88,16 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
 #pragma unroll 1
   for (std::uint32_t s = 0; s + 1 < staged_stages; ++s) fill(s);
 
+  const number_source<Run, RowTiles> source(w, row_tile, lane);
   tile_numbers<Run> numbers[RowTiles], next[RowTiles];
-  const auto load_next = [&](std::uint32_t stage) {
-    const std::uint32_t tile = min(stage * warps_k + warp_k, w.col_tiles - 1);
-#pragma unroll
-    for (int r = 0; r < RowTiles; ++r)
-      next[r].load(w, min(row_tile + r, w.row_tiles - 1), tile, lane);
-  };
-  if (stages != 0) load_next(0);
+  if (stages != 0) source.load(w, min(warp_k, w.col_tiles - 1), lane, next);
   for (std::uint32_t stage = 0; stage < stages; ++stage) {
     wait_copies<staged_stages - 2>();
     __syncthreads();
     fill(stage + staged_stages - 1);
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r) numbers[r] = next[r];
-    load_next(stage + 1);
+    source.load(w, min((stage + 1) * warps_k + warp_k, w.col_tiles - 1), lane, next);
     const std::uint32_t tile = stage * warps_k + warp_k;
     if (tile >= w.col_tiles) continue;
     const std::byte* const from = memory + stage % staged_stages * stage_bytes;

@@ -26,19 +26,46 @@ __host__ __device__ inline span_kind span_of(const weights& w, bool integer) {
 /// the group of the lane's own k.
 template <bool Run>
 struct tile_numbers {
-  static constexpr int spans = Run ? 2 : 1;
+  static constexpr unsigned spans = Run ? 2 : 1;
   number_pair scale[spans];
   std::uint32_t zeros[spans];
+};
 
-  QLITE_DEVICE void load(const weights& w, std::uint32_t row_tile, std::uint32_t col_tile, std::uint32_t lane) {
-    const std::uint32_t g = lane / 4, t = lane % 4, last = w.groups - 1;
+/// Where a lane finds the numbers of its rows.
+template <bool Run, int RowTiles>
+struct number_source {
+  const std::byte* scales[RowTiles];
+  const std::byte* zeros[RowTiles];
+  std::uint32_t scale_step, zero_step;    // bytes from one group to the next
+
+  QLITE_DEVICE number_source(const weights& w, std::uint32_t row_tile, std::uint32_t lane) {
+    scale_step = w.wide_scales ? 64 : 32;
+    zero_step = 16;
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r) {
+      const std::size_t pair = w.pair(min(row_tile + r, w.row_tiles - 1), 0, lane / 4);
+      scales[r] = w.scales + pair * (scale_step / 8);
+      zeros[r] = reinterpret_cast<const std::byte*>(w.zeros) + 2 * pair;
+    }
+  }
+
+  QLITE_DEVICE void load(const weights& w, std::uint32_t col_tile, std::uint32_t lane,
+                         tile_numbers<Run> (&to)[RowTiles]) const {
     if (w.groups == 0) return;
 #pragma unroll
-    for (int h = 0; h < spans; ++h) {
-      const std::uint32_t first = col_tile * static_cast<std::uint32_t>(tile_cols) + 32 * h;
-      const std::size_t pair = w.pair(row_tile, min(w.group_of(first), last), g);
-      scale[h] = load_pair(w.scales, pair, w.wide_scales);
-      zeros[h] = load_zeros(w, Run ? w.pair(row_tile, min(w.group_of(first + 8 * t), last), g) : pair);
+    for (unsigned h = 0; h < tile_numbers<Run>::spans; ++h) {
+      std::uint32_t group = w.group_of(col_tile * 64 + 32 * h), own = group;
+      if (Run) {
+        group = min(group, w.groups - 1);
+        own = min(w.group_of(col_tile * 64 + 32 * h + 8 * (lane % 4)), w.groups - 1);
+      }
+#pragma unroll
+      for (int r = 0; r < RowTiles; ++r) {
+        to[r].scale[h] = load_pair(scales[r] + std::size_t{group} * scale_step, 0, w.wide_scales);
+        to[r].zeros[h] = w.bias * 0x0101u;
+        if (w.zeros != nullptr)
+          to[r].zeros[h] = __ldg(reinterpret_cast<const unsigned short*>(zeros[r] + std::size_t{own} * zero_step));
+      }
     }
   }
 };
@@ -89,7 +116,7 @@ struct warp_product {
       float2 scale[RowTiles];
 #pragma unroll
       for (int r = 0; r < RowTiles; ++r) scale[r] = numbers[r].scale[0].floats(w.wide_scales);
-      add_span<0, 2>(w, x, a, scale, w.groups <= 1 ? 0 : w.group_of(k), row_tile, token, lane, true, load);
+      add_span<0, 2>(w, x, a, scale, w.group_of(k), row_tile, token, lane, true, load);
     }
   }
 
