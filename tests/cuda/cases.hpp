@@ -83,7 +83,10 @@ struct device_output {
   std::vector<T> values;
 
   device_output(random_source& random, std::size_t rows, std::size_t cols)
-      : m(rows), n(cols), stride(cols + random.pick<std::size_t>({0, 0, 1, 4, 7})), shift(random.pick<std::size_t>({0, 0, 1, 2})),
+      : m(rows),
+        n(cols),
+        stride(cols + random.pick<std::size_t>({0, 0, 1, 4, 7})),
+        shift(random.pick<std::size_t>({0, 0, 1, 2})),
         values(rows == 0 ? 0 : (rows - 1) * stride + cols, from_float<T>(-12345.0f)) {}
   float at(std::size_t r, std::size_t c) const { return to_float(values[r * stride + c]); }
   bool gaps_are_intact() const {

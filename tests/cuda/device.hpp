@@ -30,11 +30,11 @@ struct request {
   float fixed_scale = 1.0f;
   const void* x = nullptr;    // [m, k], rows x_stride apart
   std::size_t m = 0, k = 0, x_stride = 0;
-  void* y = nullptr;          // [m, n], rows y_stride apart; all of it travels, gaps included
+  void* y = nullptr;    // [m, n], rows y_stride apart; all of it travels, gaps included
   std::size_t n = 0, y_stride = 0;
   std::size_t x_shift = 0, y_shift = 0;    // elements by which the device copies are off their alignment
   choice kernel;
-  bool graph = false;         // captured and replayed twice
+  bool graph = false;    // captured and replayed twice
   bool short_workspace = false;
 };
 
@@ -50,6 +50,32 @@ int round_trip(const qlite::quantized_view<Scheme>& q, bool to_device, qlite::qu
 // pack, then dequantize to [n, k].
 template <class Scheme, class T>
 int dequantize(const qlite::quantized_view<Scheme>& q, T* out);
+
+// Quantizes W [n, k], rows `stride` apart, on the device; `fault` receives what it reports.
+template <class Scheme, class T>
+int quantize(Scheme scheme, const T* w, std::size_t stride, qlite::quantized_matrix<Scheme>& out, int& fault);
+// dynamic<int8>(X) for weights of this scheme: codes in plain order, [m, k], and their scales.
+template <class Scheme, class T>
+int quantize_activations(const T* x, std::size_t m, std::size_t k, std::size_t stride, std::size_t group,
+                         std::vector<std::int8_t>& codes, std::vector<float>& scales);
+
+// dynamic<int8>(X) [m, k] times per-channel INT8 weights, Y = epilogue `which` in float (which = 4: in float16,
+// widened). `matrix` [m, n] and `vector` [n] are its operands, as float and as both 16-bit types.
+inline constexpr int epilogues = 6;
+struct operands {
+  std::vector<float> matrix, vector;
+  std::vector<qlite::float16> matrix16, vector16;
+  std::vector<qlite::bfloat16> matrix_b, vector_b;
+};
+int product_with_epilogue(int which, const qlite::quantized_view<qlite::scheme<qlite::int8, qlite::per_channel>>& q,
+                          const float* x, std::size_t m, const operands& o, float* y);
+
+// Calls that must be refused, and a few beside them that must not; the name of the first that is not answered as it
+// should be, or an empty string.
+std::string wrong_answer_at_the_door();
+// Products on two streams at once with workspaces of their own, and on every device; empty, or what went wrong.
+std::string wrong_result_of_streams();
+std::string wrong_result_of_devices();
 
 }    // namespace device
 }    // namespace qlite_test

@@ -1,7 +1,8 @@
 // Products with INT8 activations. With one scale per row of W the results are the CPU's, bit by bit: integer sums are
 // exact, and two multiplications follow. With groups the sums of spans are added in an order of the GPU's own:
 //
-//     |y - exact| <= gamma(2 spans + 16 + 4) * sum over groups of |scale sx| sum |code - zero| |a| + |offset sx| sum |a|
+//     |y - exact| <= gamma(2 spans + 16 + 4) * sum over groups of |scale sx| sum |code - zero| |a| + |offset sx| sum
+//     |a|
 //
 // since each term passes the conversion of its span's sum, a product of two scales, an fma for each span (two with
 // offsets), an addition for each part of K and the product with the token's scale. "exact" is in double, from the same
@@ -27,20 +28,21 @@ void check(std::uint64_t cases) {
     if (poisoned != c.m) x.put(poisoned, random.integer(0, c.k - 1), random.chance(0.5) ? NAN : INFINITY);
     device_output<float> y(random, c.m, c.n);
     device::request r = request_of(x, y, c);
-    r.x_form = random.pick({device::form::dynamic, device::form::dynamic_token, device::form::fixed,
-                            device::form::prepared});
+    r.x_form =
+        random.pick({device::form::dynamic, device::form::dynamic_token, device::form::fixed, device::form::prepared});
     r.fixed_scale = random.uniform(0.01f, 0.05f);
     r.graph = random.chance(0.1);
     REQUIRE(device::product<Scheme, float, float>(q.view(), r) == 0);
     REQUIRE(y.gaps_are_intact());
 
-    const bool by_group = traits::grouped && q.groups() > 1 &&
-                          (r.x_form == device::form::dynamic || r.x_form == device::form::prepared);
+    const bool by_group =
+        traits::grouped && q.groups() > 1 && (r.x_form == device::form::dynamic || r.x_form == device::form::prepared);
     const exact_weights w(q.view());
     for (std::size_t m = 0; m < c.m; ++m) {
-      const quantized_row row = r.x_form == device::form::fixed
-                                    ? quantize_row(x.rows[m], r.fixed_scale, 1.0f / r.fixed_scale)
-                                    : quantize_row(x.rows[m], by_group ? q.group_size() : std::max<std::size_t>(c.k, 1));
+      const quantized_row row =
+          r.x_form == device::form::fixed
+              ? quantize_row(x.rows[m], r.fixed_scale, 1.0f / r.fixed_scale)
+              : quantize_row(x.rows[m], by_group ? q.group_size() : std::max<std::size_t>(c.k, 1));
       for (std::size_t n = 0; n < c.n; ++n) {
         const float got = y.at(m, n);
         if (m == poisoned) {

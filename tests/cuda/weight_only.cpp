@@ -3,8 +3,8 @@
 // Error bound, in units of u = 2^-24. A tensor core multiplies exactly and adds 16 products and the accumulator after
 // aligning them to the largest; nothing finer than the last of 24 bits of the largest need survive (M. Fasi, N. Higham,
 // M. Mikaitis, S. Pranesh, "Numerical behavior of NVIDIA tensor cores", PeerJ CS 2021). So each of 17 addends loses at
-// most 2^-23 of the largest, and so does the result: 36 u of the magnitudes that the sum holds, an instruction. A span has
-// at most four of them, so 144 u. Then one fma per span, and one addition per part of K (at most 16), each u of the
+// most 2^-23 of the largest, and so does the result: 36 u of the magnitudes that the sum holds, an instruction. A span
+// has at most four of them, so 144 u. Then one fma per span, and one addition per part of K (at most 16), each u of the
 // magnitudes so far: spans + 16. Offset schemes add a second fma per span, the oracle its own roundings:
 //
 //     |y - exact| <= gamma(144 + 2 spans + 18) * sum |x| (|scale (code - zero)| + |offset|)

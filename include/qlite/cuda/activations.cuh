@@ -1,5 +1,5 @@
-// INT8 activations on the device: `dynamic<int8>(X)` and `fixed<int8>(X, scale)` of gemm/activation_types.hpp, quantized
-// as part of a product or once for several. Codes and scales are those of the CPU, bit by bit.
+// INT8 activations on the device: `dynamic<int8>(X)` and `fixed<int8>(X, scale)` of gemm/activation_types.hpp,
+// quantized as part of a product or once for several. Codes and scales are those of the CPU, bit by bit.
 #pragma once
 
 #include <qlite/core/buffer.hpp>
@@ -94,16 +94,16 @@ inline cudaError_t launch_quantize(const X& x, const tile_layout& t, const quant
 /// Bytes of device memory that quantize_activations needs.
 template <class X, class Scheme>
 inline std::size_t quantized_activations_bytes(const X& x, const packed_view<Scheme>& w) noexcept {
-  static_assert(kernels::is_quantizing<X>, "qlite: quantize_activations takes dynamic<int8>(X) or fixed<int8>(X, scale)");
+  static_assert(kernels::is_quantizing<X>,
+                "qlite: quantize_activations takes dynamic<int8>(X) or fixed<int8>(X, scale)");
   detail::carver memory;
   static_cast<void>(kernels::carve_codes(x, detail::tiles_of(w.rows(), w.cols(), w.scheme()), memory));
   return memory.bytes();
 }
 
-/// Quantizes X once, into device memory of the caller, for several products with weights of the same K and group size as
-/// `w`. `out` refers to that memory, and is valid in stream order.
-/// cudaErrorInvalidValue: shapes that do not fit, null or misaligned X, too little memory, a scale that is not positive
-/// and finite.
+/// Quantizes X once, into device memory of the caller, for several products with weights of the same K and group size
+/// as `w`. `out` refers to that memory, and is valid in stream order. cudaErrorInvalidValue: shapes that do not fit,
+/// null or misaligned X, too little memory, a scale that is not positive and finite.
 template <class X, class Scheme>
 inline cudaError_t quantize_activations(const X& x, const packed_view<Scheme>& w, workspace memory,
                                         quantized_activations& out, cudaStream_t stream) {

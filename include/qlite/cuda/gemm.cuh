@@ -24,7 +24,9 @@ QLITE_INLINE weights weights_of(const packed_view<Scheme>& view, const tile_layo
   w.groups = static_cast<std::uint32_t>(t.groups);
   w.group = static_cast<std::uint32_t>(t.group);
   const std::uint64_t runs = w.group / 8;
-  w.magic = t.groups <= 1 ? 1 : runs == 1 ? 0 : static_cast<std::uint32_t>(((std::uint64_t{1} << 32) + runs - 1) / runs);
+  w.magic = t.groups <= 1 ? 1
+            : runs == 1   ? 0
+                          : static_cast<std::uint32_t>(((std::uint64_t{1} << 32) + runs - 1) / runs);
   w.bias = traits::stored_bias;
   w.wide_scales = std::is_same_v<typename traits::scale, float>;
   w.wide_offsets = std::is_same_v<typename traits::offset_type, float>;
@@ -132,8 +134,8 @@ struct input_form<quantized_activations> {
 
 }    // namespace kernels
 
-/// Bytes of device memory that gemm(x, w, ...) needs as its workspace. Enough for fewer rows of X too. 0 for X of 16-bit
-/// elements whose rows lie on 16-byte boundaries.
+/// Bytes of device memory that gemm(x, w, ...) needs as its workspace. Enough for fewer rows of X too. 0 for X of
+/// 16-bit elements whose rows lie on 16-byte boundaries.
 template <class X, class Scheme>
 inline std::size_t gemm_workspace_bytes(const X& x, const packed_view<Scheme>& w) noexcept {
   const detail::tile_layout t = detail::tiles_of(w.rows(), w.cols(), w.scheme());

@@ -41,7 +41,8 @@ struct staged_arrays {
 
 template <class Scheme>
 inline cudaError_t copy_arrays(const canonical_layout<Scheme>& shape, const canonical_arrays<Scheme>& to,
-                               const canonical_arrays<Scheme>& from, cudaMemcpyKind kind, cudaStream_t stream) noexcept {
+                               const canonical_arrays<Scheme>& from, cudaMemcpyKind kind,
+                               cudaStream_t stream) noexcept {
   const auto copy = [&](void* d, const void* s, std::size_t n) {
     return n == 0 ? cudaSuccess : cudaMemcpyAsync(d, s, n, kind, stream);
   };
@@ -61,8 +62,8 @@ inline cudaError_t launch_pack(const canonical_layout<Scheme>& shape, const cano
   using traits = scheme_traits<Scheme>;
   const tile_layout t = tiles_of(shape.rows(), shape.cols(), shape.scheme());
   if (t.bytes == 0) return cudaSuccess;
-  const canonical_pointers from{q.codes,   q.scales, q.zeros, q.offsets, shape.code_row_bytes(), shape.zero_row_bytes(),
-                                traits::one_scale};
+  const canonical_pointers from{
+      q.codes, q.scales, q.zeros, q.offsets, shape.code_row_bytes(), shape.zero_row_bytes(), traits::one_scale};
   QLITE_CUDA_RETURN_IF_ERROR(launch(pack_codes<traits::bits>, blocks_for(t.row_tiles * t.col_tiles * t.tile_bytes / 4),
                                     256, 0, stream, from, t, reinterpret_cast<std::uint32_t*>(to)));
   return launch(pack_numbers<bits_of<typename traits::scale>, bits_of<offset_storage<Scheme>>, traits::bits,
@@ -164,12 +165,11 @@ inline cudaError_t dequantize(const packed_view<Scheme>& w, matrix_view<T> out, 
   if (!kernels::is_packed(w) || !kernels::is_matrix(out) || out.rows() != w.rows() || out.cols() != w.cols())
     return cudaErrorInvalidValue;
   if (out.empty()) return cudaSuccess;
-  return kernels::launch(
-      kernels::dequantize_tiles<value, kernels::device_type<typename traits::scale>,
-                                kernels::device_type<detail::offset_storage<Scheme>>, traits::bits,
-                                traits::has_zero_point, traits::has_offset>,
-      kernels::blocks_for(w.rows() * w.cols()), 256, 0, stream, w.data(), t, traits::stored_bias,
-      reinterpret_cast<value*>(out.data()), out.row_stride());
+  return kernels::launch(kernels::dequantize_tiles<value, kernels::device_type<typename traits::scale>,
+                                                   kernels::device_type<detail::offset_storage<Scheme>>, traits::bits,
+                                                   traits::has_zero_point, traits::has_offset>,
+                         kernels::blocks_for(w.rows() * w.cols()), 256, 0, stream, w.data(), t, traits::stored_bias,
+                         reinterpret_cast<value*>(out.data()), out.row_stride());
 }
 
 QLITE_CUDA_END_FUNCTIONS

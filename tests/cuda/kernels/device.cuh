@@ -8,9 +8,9 @@
 namespace qlite_test {
 namespace device {
 
-#define QLITE_TEST_RETURN_IF_ERROR(expression)                   \
-  do {                                                           \
-    const cudaError_t status_ = (expression);                    \
+#define QLITE_TEST_RETURN_IF_ERROR(expression)                    \
+  do {                                                            \
+    const cudaError_t status_ = (expression);                     \
     if (status_ != cudaSuccess) return static_cast<int>(status_); \
   } while (false)
 
@@ -95,8 +95,7 @@ int with_operands(const qlite::quantized_view<Scheme>& q, const request& r, F&& 
   QLITE_TEST_RETURN_IF_ERROR(qlite::cuda::pack<Scheme>(q, packed.data(), packed.size(), s));
   const std::size_t x_bytes = extent<TX>(r.m, r.k, r.x_stride), y_bytes = extent<TY>(r.m, r.n, r.y_stride);
   memory x(x_bytes), y(y_bytes);
-  QLITE_TEST_RETURN_IF_ERROR(
-      cudaMemcpy(x.at<TX>(r.x_shift), r.x, x_bytes, cudaMemcpyHostToDevice));
+  QLITE_TEST_RETURN_IF_ERROR(cudaMemcpy(x.at<TX>(r.x_shift), r.x, x_bytes, cudaMemcpyHostToDevice));
   QLITE_TEST_RETURN_IF_ERROR(cudaMemcpy(y.at<TY>(r.y_shift), r.y, y_bytes, cudaMemcpyHostToDevice));
   QLITE_TEST_RETURN_IF_ERROR(cudaDeviceSynchronize());
   const qlite::cuda::packed_view<Scheme> w{packed.data(), q.rows(), q.cols(), q.scheme()};
@@ -141,7 +140,9 @@ struct device_arrays {
   using traits = qlite::detail::scheme_traits<Scheme>;
   memory codes, scales, zeros, offsets;
   explicit device_arrays(const qlite::canonical_layout<Scheme>& shape)
-      : codes(shape.code_bytes()), scales(shape.scale_bytes()), zeros(shape.zero_bytes()),
+      : codes(shape.code_bytes()),
+        scales(shape.scale_bytes()),
+        zeros(shape.zero_bytes()),
         offsets(shape.offset_bytes()) {}
   qlite::cuda::canonical_arrays<Scheme> arrays() {
     return {codes.at<std::uint8_t>(), scales.at<typename traits::scale>(), zeros.at<std::uint8_t>(),
@@ -206,14 +207,14 @@ int dequantize(const qlite::quantized_view<Scheme>& q, T* out) {
 }    // namespace device
 }    // namespace qlite_test
 
-#define QLITE_TEST_PRODUCT(integer, scheme_, tx, ty)                                                        \
-  template <>                                                                                               \
+#define QLITE_TEST_PRODUCT(integer, scheme_, tx, ty)                                                            \
+  template <>                                                                                                   \
   int qlite_test::device::product<scheme_, tx, ty>(const qlite::quantized_view<scheme_>& q, const request& r) { \
-    return product_of<integer, scheme_, tx, ty>(q, r);                                                      \
+    return product_of<integer, scheme_, tx, ty>(q, r);                                                          \
   }
-#define QLITE_TEST_PACK(scheme_)                                                                              \
-  template int qlite_test::device::pack<scheme_>(const qlite::quantized_view<scheme_>&, bool,                 \
-                                                 std::vector<std::uint8_t>&);                                 \
-  template int qlite_test::device::round_trip<scheme_>(const qlite::quantized_view<scheme_>&, bool,           \
-                                                       qlite::quantized_matrix<scheme_>&);                    \
+#define QLITE_TEST_PACK(scheme_)                                                                    \
+  template int qlite_test::device::pack<scheme_>(const qlite::quantized_view<scheme_>&, bool,       \
+                                                 std::vector<std::uint8_t>&);                       \
+  template int qlite_test::device::round_trip<scheme_>(const qlite::quantized_view<scheme_>&, bool, \
+                                                       qlite::quantized_matrix<scheme_>&);          \
   template int qlite_test::device::dequantize<scheme_, float>(const qlite::quantized_view<scheme_>&, float*);

@@ -1,5 +1,5 @@
-// The door of the CUDA backend: what core/check.hpp refuses by an exception is refused by a status here, before anything
-// is launched.
+// The door of the CUDA backend: what core/check.hpp refuses by an exception is refused by a status here, before
+// anything is launched.
 #pragma once
 
 #include <qlite/core/view.hpp>

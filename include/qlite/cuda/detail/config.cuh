@@ -1,9 +1,9 @@
 // Namespaces and attributes of the CUDA backend.
 //
 // Types live in qlite::cuda and are the same in every translation unit. Functions and kernels live in an inline
-// namespace that names the flags of the translation unit (core/config.hpp says why) and the architectures it is compiled
-// for: objects compiled for different ones each register their own kernels, and the linker must not keep one set of
-// launchers for both. The idea of the second half is CUB's (cub/util_namespace.cuh).
+// namespace that names the flags of the translation unit (core/config.hpp says why) and the architectures it is
+// compiled for: objects compiled for different ones each register their own kernels, and the linker must not keep one
+// set of launchers for both. The idea of the second half is CUB's (cub/util_namespace.cuh).
 #pragma once
 
 #include <qlite/core/config.hpp>
@@ -25,11 +25,11 @@
 #define QLITE_CUDA_ARCHITECTURES sm_unknown
 #endif
 
-#define QLITE_CUDA_BEGIN_FUNCTIONS   \
-  namespace qlite {                  \
-  inline namespace v0 {              \
-  namespace cuda {                   \
-  inline namespace QLITE_FLAG_SET {  \
+#define QLITE_CUDA_BEGIN_FUNCTIONS  \
+  namespace qlite {                 \
+  inline namespace v0 {             \
+  namespace cuda {                  \
+  inline namespace QLITE_FLAG_SET { \
   inline namespace QLITE_CUDA_ARCHITECTURES {
 #define QLITE_CUDA_END_FUNCTIONS \
   }                              \

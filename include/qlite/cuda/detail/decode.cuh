@@ -1,10 +1,10 @@
 // From packed codes to fragments of mma.sync, in registers. detail/layout.cuh draws the words that come in.
 //
 // 16-bit floats: a code is put into the fraction of a number whose unit in the last place is 1, then the number that
-// stands for code = zero point is subtracted; both are exact. For float16, 0x6400 | u is 1024 + u for u < 1024. The idea
-// is of Y. Kim et al., "Who Says Elephants Can't Run", 2022; the interleaved nibbles, which save shifts, follow Marlin
-// (E. Frantar et al., 2024). bfloat16 has seven bits of fraction: 0x4300 | u is 128 + u for u < 128, and an int8 code is
-// the difference of 0x4300 | (its low seven bits) and 0x4300 | (its sign bit), 128 or 256.
+// stands for code = zero point is subtracted; both are exact. For float16, 0x6400 | u is 1024 + u for u < 1024. The
+// idea is of Y. Kim et al., "Who Says Elephants Can't Run", 2022; the interleaved nibbles, which save shifts, follow
+// Marlin (E. Frantar et al., 2024). bfloat16 has seven bits of fraction: 0x4300 | u is 128 + u for u < 128, and an int8
+// code is the difference of 0x4300 | (its low seven bits) and 0x4300 | (its sign bit), 128 or 256.
 #pragma once
 
 #include <qlite/cuda/detail/operands.cuh>
@@ -32,7 +32,7 @@ template <class T>
 struct float_math {
   using element = T;
   using sum = float;
-  static constexpr int steps = 4;                  // of a tile
+  static constexpr int steps = 4;                    // of a tile
   static constexpr std::uint32_t row_bytes = 128;    // of a row of X in a tile
   static constexpr bool is_integer = false;
 

@@ -1,8 +1,8 @@
 // Products with few tokens: limited by reading W once.
 //
-// A block computes RowTiles x 16 rows for TokenTiles x 8 tokens. Its warps share K: warp i takes tiles i, i + warps, ...
-// Codes come from global memory straight into the registers where they are multiplied, `Depth` tiles ahead; no shared
-// memory is filled and no barrier waited for until the end, where the warps' sums are added in order.
+// A block computes RowTiles x 16 rows for TokenTiles x 8 tokens. Its warps share K: warp i takes tiles i, i + warps,
+// ... Codes come from global memory straight into the registers where they are multiplied, `Depth` tiles ahead; no
+// shared memory is filled and no barrier waited for until the end, where the warps' sums are added in order.
 //
 //   K      | tile 0 | tile 1 | ... | tile W-1 | tile W | ...
 //   warp     0        1              W - 1      0
@@ -18,7 +18,7 @@ QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
 
 template <class Math, int Bits, bool Sums, bool Run, int RowTiles, int TokenTiles, int Depth, class Out>
-__global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles * TokenTiles == 1 && !Run ? 2 : 1)
+__global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTiles == 1 && !Run ? 2 : 1)
     direct_kernel(weights w, inputs x, Out out, span_kind kind, std::uint32_t row_blocks) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ float4 shared_memory[];
@@ -35,7 +35,8 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles * TokenTil
     const std::byte* codes[RowTiles];    // of the next tile to load
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r)
-      codes[r] = w.codes + (std::size_t{min(row_tile + r, w.row_tiles - 1)} * w.col_tiles + warp) * tile_size + 16 * lane;
+      codes[r] =
+          w.codes + (std::size_t{min(row_tile + r, w.row_tiles - 1)} * w.col_tiles + warp) * tile_size + 16 * lane;
     const std::byte* inputs_at[TokenTiles];    // of the next tile to multiply
 #pragma unroll
     for (int n = 0; n < TokenTiles; ++n)
@@ -43,7 +44,7 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles * TokenTil
                      warp * Math::row_bytes + 16 * (lane % 4);
 
     uint4 raw[Depth][RowTiles][planes];
-    const auto load_codes = [&](uint4 (&to)[RowTiles][planes], std::uint32_t tile) {
+    const auto load_codes = [&](uint4(&to)[RowTiles][planes], std::uint32_t tile) {
 #pragma unroll
       for (int r = 0; r < RowTiles; ++r) {
         if (tile < w.col_tiles) {
@@ -53,7 +54,7 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles * TokenTil
         codes[r] += warps * tile_size;
       }
     };
-    const auto load_inputs = [&](std::uint32_t (&to)[TokenTiles][words], std::uint32_t tile) {
+    const auto load_inputs = [&](std::uint32_t(&to)[TokenTiles][words], std::uint32_t tile) {
 #pragma unroll
       for (int n = 0; n < TokenTiles; ++n) {
 #pragma unroll
@@ -84,7 +85,7 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles * TokenTil
         load_inputs(b, tile);
         if (tile + warps < w.col_tiles) source.load(w, tile + warps, lane, numbers[(d + 1) % 2]);
         product.add_tile(w, x, kind, raw[d], numbers[d % 2], row_tile, tile, token0, lane,
-                         [&](int n, std::uint32_t (&to)[words]) {
+                         [&](int n, std::uint32_t(&to)[words]) {
 #pragma unroll
                            for (int i = 0; i < words; ++i) to[i] = b[n][i];
                          });

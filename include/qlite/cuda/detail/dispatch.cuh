@@ -40,8 +40,9 @@ struct launcher {
     constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
     const std::uint32_t row_blocks = (w.row_tiles + RowTiles - 1) / RowTiles;
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch(direct_kernel<Math, Bits, Sums, Run, RowTiles, TokenTiles, direct_depth<Bits, RowTiles>, Out>, blocks, 32 * warps,
-                  warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out, span_of(w, Math::is_integer), row_blocks);
+    return launch(direct_kernel<Math, Bits, Sums, Run, RowTiles, TokenTiles, direct_depth<Bits, RowTiles>, Out>, blocks,
+                  32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out,
+                  span_of(w, Math::is_integer), row_blocks);
   }
 
   template <int TokenTiles>
@@ -89,21 +90,32 @@ struct launcher {
     if (c.family == kernel_family::direct) {
       if (c.warps < 1 || c.warps > (c.row_tiles <= 2 ? 16 : 8)) return cudaErrorInvalidValue;
       switch (10 * c.row_tiles + c.token_tiles) {
-        case 11: return direct<1, 1>(c.warps);
-        case 12: return direct<1, 2>(c.warps);
-        case 21: return direct<2, 1>(c.warps);
-        case 22: return direct<2, 2>(c.warps);
-        case 41: return direct<4, 1>(c.warps);
-        case 42: return direct<4, 2>(c.warps);
-        default: return cudaErrorInvalidValue;
+        case 11:
+          return direct<1, 1>(c.warps);
+        case 12:
+          return direct<1, 2>(c.warps);
+        case 21:
+          return direct<2, 1>(c.warps);
+        case 22:
+          return direct<2, 2>(c.warps);
+        case 41:
+          return direct<4, 1>(c.warps);
+        case 42:
+          return direct<4, 2>(c.warps);
+        default:
+          return cudaErrorInvalidValue;
       }
     }
     if (c.warps != 1 && c.warps != 2 && c.warps != 4 && c.warps != 8) return cudaErrorInvalidValue;
     switch (c.token_tiles) {
-      case 4: return staged<4>(c.warps, static_cast<std::size_t>(shared));
-      case 8: return staged<8>(c.warps, static_cast<std::size_t>(shared));
-      case 16: return staged<16>(c.warps, static_cast<std::size_t>(shared));
-      default: return cudaErrorInvalidValue;
+      case 4:
+        return staged<4>(c.warps, static_cast<std::size_t>(shared));
+      case 8:
+        return staged<8>(c.warps, static_cast<std::size_t>(shared));
+      case 16:
+        return staged<16>(c.warps, static_cast<std::size_t>(shared));
+      default:
+        return cudaErrorInvalidValue;
     }
   }
 };

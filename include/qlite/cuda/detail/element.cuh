@@ -19,9 +19,9 @@ struct element<__half> {
 template <>
 struct element<__nv_bfloat16> {
   static constexpr const char* name = "bfloat16";
-  QLITE_INLINE static float load(__nv_bfloat16 x) noexcept { 
+  QLITE_INLINE static float load(__nv_bfloat16 x) noexcept {
     return bfloat16::from_bits(__bfloat16_as_ushort(x)).to_float();
-   }
+  }
   QLITE_INLINE static __nv_bfloat16 store(float x) noexcept {
     return __ushort_as_bfloat16(bfloat16::from_float(x).bits());
   }

@@ -86,9 +86,9 @@ QLITE_DEVICE void write_codes(const T* row, std::size_t begin, std::size_t end, 
 
 /// One scale per row: a block for each. `fixed` is a scale known beforehand where its inverse is not 0.
 template <class T>
-__global__ void __launch_bounds__(256) quantize_tokens(const T* x, std::size_t rows, std::size_t cols,
-                                                       std::size_t stride, bool vectors, code_scale fixed,
-                                                       std::byte* codes, std::size_t code_stride, float* scales) {
+__global__ void __launch_bounds__(256)
+    quantize_tokens(const T* x, std::size_t rows, std::size_t cols, std::size_t stride, bool vectors, code_scale fixed,
+                    std::byte* codes, std::size_t code_stride, float* scales) {
   __shared__ std::uint32_t largest[8];
   for (std::size_t r = blockIdx.x; r < rows; r += gridDim.x) {
     const T* const row = x + r * stride;

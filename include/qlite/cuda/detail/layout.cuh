@@ -1,9 +1,9 @@
 // The packed form on a GPU: one layout for every architecture and kernel.
 //
-// W [N, K] is cut into tiles of 16 rows by 64 k. A tile is what one warp multiplies: its codes lie in the order in which
-// the lanes hold them as the 16 x 16 operand of mma.sync.m16n8k16 (16 x 32 of bytes), so that a lane takes a tile with
-// one load of 16 bytes (int4) or two (int8), straight into registers. Four tiles, one above the other, are the operand
-// that Hopper's wgmma takes from registers.
+// W [N, K] is cut into tiles of 16 rows by 64 k. A tile is what one warp multiplies: its codes lie in the order in
+// which the lanes hold them as the 16 x 16 operand of mma.sync.m16n8k16 (16 x 32 of bytes), so that a lane takes a tile
+// with one load of 16 bytes (int4) or two (int8), straight into registers. Four tiles, one above the other, are the
+// operand that Hopper's wgmma takes from registers.
 //
 //   packed   | codes | scales | zero points, if asymmetric | offsets, if offset<T> |   each part on a 256-byte boundary
 //   codes    [row tiles = ceil(N / 16)] [k tiles = ceil(K / 64)] tiles of 512 (int4) or 1024 (int8) bytes
@@ -34,7 +34,8 @@
 // Codes are stored as in the canonical form (int4: code + 8 if symmetric; int8: signed bytes). The padding of the last
 // row tile and of the last k tile is 0. Scales of padding rows are 0.
 //
-//   code (r, c)    tile r / 16, c / 64;  row = r % 16, k = c % 64;  g = row % 8, t = k / 8 % 4, h = k / 32, e = k / 4 % 2
+//   code (r, c)    tile r / 16, c / 64;  row = r % 16, k = c % 64;  g = row % 8, t = k / 8 % 4, h = k / 32, e = k / 4 %
+//   2
 #pragma once
 
 #include <qlite/core/bits.hpp>

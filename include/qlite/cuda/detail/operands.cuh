@@ -16,12 +16,13 @@ struct weights {
   const std::uint8_t* zeros;    // null: none
   const std::byte* offsets;     // null: none
   std::uint32_t rows, cols, row_tiles, col_tiles, groups, group;
-  std::uint32_t magic;    // ceil(2^32 / (group / 8)): a division by a multiplication; 0 for groups of 8, 1 for one group
-  std::uint32_t bias;     // what codes of symmetric schemes are stored with: 8 or 0
+  std::uint32_t
+      magic;             // ceil(2^32 / (group / 8)): a division by a multiplication; 0 for groups of 8, 1 for one group
+  std::uint32_t bias;    // what codes of symmetric schemes are stored with: 8 or 0
   bool wide_scales, wide_offsets;    // float instead of float16
 
-  /// The group of column k. With n = k / 8 and d = group / 8 the product is exact as long as n (d - 1) < 2^32, since the
-  /// magic number is too large by less than d / 2^32 of itself: T. Granlund, P. Montgomery, "Division by invariant
+  /// The group of column k. With n = k / 8 and d = group / 8 the product is exact as long as n (d - 1) < 2^32, since
+  /// the magic number is too large by less than d / 2^32 of itself: T. Granlund, P. Montgomery, "Division by invariant
   /// integers using multiplication", PLDI 1994. tiles_of refuses shapes beyond that.
   QLITE_DEVICE std::uint32_t group_of(std::uint32_t k) const { return magic == 0 ? k >> 3 : __umulhi(k >> 3, magic); }
   /// Index of the numbers of rows g and g + 8 of a row tile, as a pair.
@@ -53,8 +54,9 @@ QLITE_DEVICE number_pair load_pair(const std::byte* numbers, std::size_t pair, b
 
 /// Zero points of rows g and g + 8, as stored, in the low two bytes.
 QLITE_DEVICE std::uint32_t load_zeros(const weights& w, std::size_t pair) {
-  return w.zeros == nullptr ? w.bias * 0x0101u
-                            : static_cast<std::uint32_t>(__ldg(reinterpret_cast<const unsigned short*>(w.zeros) + pair));
+  return w.zeros == nullptr
+             ? w.bias * 0x0101u
+             : static_cast<std::uint32_t>(__ldg(reinterpret_cast<const unsigned short*>(w.zeros) + pair));
 }
 
 /// X [rows, cols] as a kernel reads it: rows on 16-byte boundaries, readable in runs of 16 bytes up to cols.

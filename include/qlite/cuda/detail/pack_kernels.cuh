@@ -60,8 +60,8 @@ __global__ void __launch_bounds__(256) pack_numbers(canonical_pointers q, tile_l
     // moved as bits: no conversion may touch them
     reinterpret_cast<Scale*>(packed + t.scales_at)[to] = inside ? static_cast<const Scale*>(q.scales)[from] : Scale{};
     if (Zeros)
-      reinterpret_cast<std::uint8_t*>(packed + t.zeros_at)[to] = static_cast<std::uint8_t>(
-          inside ? field_of<Bits>(q.zeros + row * q.zero_row_bytes, group) : 0u);
+      reinterpret_cast<std::uint8_t*>(packed + t.zeros_at)[to] =
+          static_cast<std::uint8_t>(inside ? field_of<Bits>(q.zeros + row * q.zero_row_bytes, group) : 0u);
     if (Offsets)
       reinterpret_cast<Offset*>(packed + t.offsets_at)[to] =
           inside ? static_cast<const Offset*>(q.offsets)[from] : Offset{};
@@ -78,7 +78,8 @@ __global__ void __launch_bounds__(256)
     unsigned value = 0;
     for (std::size_t n = 0; n < 8 / Bits && first + n < t.cols; ++n) {
       const std::size_t k = first + n, tile = r / tile_rows * t.col_tiles + k / tile_cols;
-      const code_place at = place_in_tile<Bits>(static_cast<unsigned>(r % tile_rows), static_cast<unsigned>(k % tile_cols));
+      const code_place at =
+          place_in_tile<Bits>(static_cast<unsigned>(r % tile_rows), static_cast<unsigned>(k % tile_cols));
       const auto byte = static_cast<unsigned>(packed[tile * t.tile_bytes + at.byte]);
       value |= (Bits == 4 ? (byte >> (4 * at.nibble)) & 15u : byte) << (4 * n);
     }
@@ -88,9 +89,9 @@ __global__ void __launch_bounds__(256)
 
 /// One thread per row of scales (zero points of int4 share bytes).
 template <class Scale, class Offset, int Bits, bool Zeros, bool Offsets>
-__global__ void __launch_bounds__(256) unpack_numbers(const std::byte* packed, tile_layout t, std::size_t rows,
-                                                      Scale* scales, std::uint8_t* zeros, std::size_t zero_row_bytes,
-                                                      Offset* offsets) {
+__global__ void __launch_bounds__(256)
+    unpack_numbers(const std::byte* packed, tile_layout t, std::size_t rows, Scale* scales, std::uint8_t* zeros,
+                   std::size_t zero_row_bytes, Offset* offsets) {
   const std::size_t stride = std::size_t{gridDim.x} * blockDim.x;
   for (std::size_t r = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; r < rows; r += stride) {
     for (std::size_t group = 0; group < t.groups; ++group) {
@@ -116,7 +117,8 @@ __global__ void __launch_bounds__(256)
   const std::size_t count = t.rows * t.cols, stride = std::size_t{gridDim.x} * blockDim.x;
   for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += stride) {
     const std::size_t r = i / t.cols, k = i % t.cols, tile = r / tile_rows * t.col_tiles + k / tile_cols;
-    const code_place at = place_in_tile<Bits>(static_cast<unsigned>(r % tile_rows), static_cast<unsigned>(k % tile_cols));
+    const code_place at =
+        place_in_tile<Bits>(static_cast<unsigned>(r % tile_rows), static_cast<unsigned>(k % tile_cols));
     const auto byte = static_cast<unsigned>(packed[tile * t.tile_bytes + at.byte]);
     const int code = Bits == 4 ? static_cast<int>((byte >> (4 * at.nibble)) & 15u) : static_cast<std::int8_t>(byte);
     const std::size_t n = tile_number(r, k / t.group, t.groups);

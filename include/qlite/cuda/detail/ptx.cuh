@@ -30,8 +30,8 @@ QLITE_DEVICE uint4 load_once(const void* p) {
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
 
-/// 16 bytes from global to shared memory; zeros where `present` is false. Plain: on Hopper the form with a created cache
-/// policy is an illegal instruction.
+/// 16 bytes from global to shared memory; zeros where `present` is false. Plain: on Hopper the form with a created
+/// cache policy is an illegal instruction.
 QLITE_DEVICE void copy_async(void* shared, const void* global, bool present) {
   const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(shared));
   const int bytes = present ? 16 : 0;
@@ -44,9 +44,10 @@ QLITE_DEVICE void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
 }
 
-/// d = a [16 x 16] * b [16 x 8] + c, in float32. PTX ISA, "mma.m16n8k16": with group = lane / 4 and t = lane % 4, a holds
-/// rows group and group + 8 by turns at k 2t, 2t + 1, then the same at k + 8; b column group at the same k; d columns
-/// 2t, 2t + 1 of row group, then of row group + 8. d and c may be the same array; c of literal zeros costs no register.
+/// d = a [16 x 16] * b [16 x 8] + c, in float32. PTX ISA, "mma.m16n8k16": with group = lane / 4 and t = lane % 4, a
+/// holds rows group and group + 8 by turns at k 2t, 2t + 1, then the same at k + 8; b column group at the same k; d
+/// columns 2t, 2t + 1 of row group, then of row group + 8. d and c may be the same array; c of literal zeros costs no
+/// register.
 QLITE_DEVICE void mma(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
                       const float (&c)[4], __half) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
@@ -61,7 +62,8 @@ QLITE_DEVICE void mma(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t 
       : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
-/// d = a [16 x 32] * b [32 x 8] + c of signed bytes, exact in int32. Fragments as above, with four k where there were two.
+/// d = a [16 x 32] * b [32 x 8] + c of signed bytes, exact in int32. Fragments as above, with four k where there were
+/// two.
 QLITE_DEVICE void mma(std::int32_t (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
                       const std::int32_t (&c)[4], std::int8_t) {
   asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "

@@ -1,5 +1,5 @@
-// The product in plain code, one warp for an output: for GPUs without the instructions of the other kernels (sm_75), and
-// as their readable twin. Lane i of a warp takes the runs of 8 k numbered i, i + 32, ...
+// The product in plain code, one warp for an output: for GPUs without the instructions of the other kernels (sm_75),
+// and as their readable twin. Lane i of a warp takes the runs of 8 k numbered i, i + 32, ...
 #pragma once
 
 #include <qlite/cuda/detail/epilogue.cuh>
@@ -42,7 +42,8 @@ __global__ void __launch_bounds__(256) simple_kernel(weights w, inputs x, Out ou
       for (std::uint32_t j = 0; j < 8 && k + j < w.cols; ++j) {
         const code_place p = place_in_tile<Bits>(n % 16, (k + j) % 64);
         const auto byte = static_cast<std::uint32_t>(tile[p.byte]);
-        const int code = (Bits == 4 ? static_cast<int>((byte >> (4 * p.nibble)) & 15u) : static_cast<std::int8_t>(byte));
+        const int code =
+            (Bits == 4 ? static_cast<int>((byte >> (4 * p.nibble)) & 15u) : static_cast<std::int8_t>(byte));
         if (Math::is_integer) {
           const std::uint32_t kk = (k + j) % 64, low = kk % 4, swapped = low == 1 ? 2 : low == 2 ? 1 : low;
           const auto a = static_cast<std::int8_t>(

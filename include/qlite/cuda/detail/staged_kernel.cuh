@@ -2,8 +2,8 @@
 //
 // A block has 8 warps, warps_n along the rows of W and warps_k along K (warps_n * warps_k = 8), and computes
 // warps_n x RowTiles x 16 rows for TokenTiles x 8 tokens. A stage holds warps_k tiles of 64 k: of X, which all warps of
-// the same k read, and of W, which each warp reads for itself, in fragment order. Stages are filled by cp.async, four in
-// a ring, so that three are always under way.
+// the same k read, and of W, which each warp reads for itself, in fragment order. Stages are filled by cp.async, four
+// in a ring, so that three are always under way.
 //
 //   stage    X   [warps_k] [tokens] 8 chunks of 16 bytes (int8: 4), chunk c of token m at c ^ 4 (m & 1)
 //            W   [warps_k] [warps_n * RowTiles] tiles
@@ -37,7 +37,8 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
   constexpr int planes = Bits / 4, words = 2 * Math::steps;
   constexpr std::uint32_t tokens = 8 * TokenTiles, chunks = Math::row_bytes / 16, tile_size = 512 * planes;
   const std::uint32_t warps_k = staged_warps / warps_n;
-  const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_n = warp % warps_n, warp_k = warp / warps_n;
+  const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_n = warp % warps_n,
+                      warp_k = warp / warps_n;
   const std::uint32_t block_tiles = warps_n * RowTiles, first_tile = blockIdx.x % row_blocks * block_tiles;
   const std::uint32_t row_tile = first_tile + warp_n * RowTiles, token0 = blockIdx.x / row_blocks * tokens;
   const std::uint32_t x_bytes = warps_k * tokens * Math::row_bytes;
@@ -106,22 +107,21 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
     for (int r = 0; r < RowTiles; ++r)
 #pragma unroll
       for (int p = 0; p < planes; ++p)
-        raw[r][p] = *reinterpret_cast<const uint4*>(from + x_bytes + (warp * RowTiles + r) * tile_size + 512 * p +
-                                                    16 * lane);
+        raw[r][p] =
+            *reinterpret_cast<const uint4*>(from + x_bytes + (warp * RowTiles + r) * tile_size + 512 * p + 16 * lane);
     const std::byte* const row = from + (warp_k * tokens + lane / 4) * Math::row_bytes;
     const std::uint32_t t = lane % 4, swizzle = lane / 4 & 1;
-    product.add_tile(w, x, kind, raw, numbers, row_tile, tile, token0, lane,
-                     [&](int n, std::uint32_t (&to)[words]) {
+    product.add_tile(w, x, kind, raw, numbers, row_tile, tile, token0, lane, [&](int n, std::uint32_t(&to)[words]) {
 #pragma unroll
-                       for (int i = 0; i < words / 4; ++i) {
-                         const std::uint32_t place = Math::is_integer ? t : t + 4 * (i ^ swizzle);
-                         const uint4 v = *reinterpret_cast<const uint4*>(row + 8 * n * Math::row_bytes + 16 * place);
-                         to[4 * i] = v.x;
-                         to[4 * i + 1] = v.y;
-                         to[4 * i + 2] = v.z;
-                         to[4 * i + 3] = v.w;
-                       }
-                     });
+      for (int i = 0; i < words / 4; ++i) {
+        const std::uint32_t place = Math::is_integer ? t : t + 4 * (i ^ swizzle);
+        const uint4 v = *reinterpret_cast<const uint4*>(row + 8 * n * Math::row_bytes + 16 * place);
+        to[4 * i] = v.x;
+        to[4 * i + 1] = v.y;
+        to[4 * i + 2] = v.z;
+        to[4 * i + 3] = v.w;
+      }
+    });
   }
   if (Math::is_integer && kind == span_kind::whole) product.end_whole(w, row_tile, lane);
   wait_copies<0>();

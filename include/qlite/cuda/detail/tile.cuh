@@ -22,8 +22,8 @@ __host__ __device__ inline span_kind span_of(const weights& w, bool integer) {
   return w.groups <= 1 || w.group % tile_cols == 0 ? span_kind::tile : span_kind::run;
 }
 
-/// The numbers of a tile of 16 rows, for each span of it: the scales of the group of its first k, and the zero points of
-/// the group of the lane's own k.
+/// The numbers of a tile of 16 rows, for each span of it: the scales of the group of its first k, and the zero points
+/// of the group of the lane's own k.
 template <bool Run>
 struct tile_numbers {
   static constexpr unsigned spans = Run ? 2 : 1;
@@ -97,15 +97,14 @@ struct warp_product {
   /// Adds one tile of 64 k. `load(n, b)` gives the words of token tile n, two for each step.
   template <class Load>
   QLITE_DEVICE void add_tile(const weights& w, const inputs& x, span_kind kind, const uint4 (&raw)[RowTiles][planes],
-                             const tile_numbers<Run> (&numbers)[RowTiles], std::uint32_t row_tile, std::uint32_t col_tile,
-                             std::uint32_t token, std::uint32_t lane, Load&& load) {
+                             const tile_numbers<Run> (&numbers)[RowTiles], std::uint32_t row_tile,
+                             std::uint32_t col_tile, std::uint32_t token, std::uint32_t lane, Load&& load) {
     std::uint32_t a[RowTiles][2][half_steps][4];
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r)
 #pragma unroll
       for (int h = 0; h < 2; ++h)
-        Math::decode(raw[r], h, Math::template make_zeros<Bits>(numbers[r].zeros[Run ? h : 0]),
-                     a[r][h]);
+        Math::decode(raw[r], h, Math::template make_zeros<Bits>(numbers[r].zeros[Run ? h : 0]), a[r][h]);
     const std::uint32_t k = col_tile * static_cast<std::uint32_t>(tile_cols);
     if constexpr (Run) {
       add_run<0>(w, x, a, numbers, k, row_tile, token, lane, load);
@@ -171,8 +170,7 @@ struct warp_product {
             std::int32_t total[4] = {totals[n0 + n][0], totals[n0 + n][1], 0, 0};
             const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
 #pragma unroll
-            for (int h = 0; h < 2; ++h)
-              mma(total, one, b[n][2 * h], b[n][2 * h + 1], total, typename Math::element{});
+            for (int h = 0; h < 2; ++h) mma(total, one, b[n][2 * h], b[n][2 * h + 1], total, typename Math::element{});
             totals[n0 + n][0] = total[0];
             totals[n0 + n][1] = total[1];
           }
@@ -328,7 +326,8 @@ QLITE_DEVICE void finish(const float* parts_data, std::uint32_t parts, std::uint
       ::int4 s = make_int4(0, 0, 0, 0);
 #pragma unroll 4
       for (std::uint32_t p = 0; p < parts; ++p) {
-        const ::int4 v = *reinterpret_cast<const ::int4*>(parts_data + (std::size_t{p} * tokens + token) * stride + row);
+        const ::int4 v =
+            *reinterpret_cast<const ::int4*>(parts_data + (std::size_t{p} * tokens + token) * stride + row);
         s.x += v.x, s.y += v.y, s.z += v.z, s.w += v.w;
       }
       const float f[4] = {static_cast<float>(s.x), static_cast<float>(s.y), static_cast<float>(s.z),
@@ -342,7 +341,8 @@ QLITE_DEVICE void finish(const float* parts_data, std::uint32_t parts, std::uint
     } else {
 #pragma unroll 4
       for (std::uint32_t p = 0; p < parts; ++p) {
-        const float4 v = *reinterpret_cast<const float4*>(parts_data + (std::size_t{p} * tokens + token) * stride + row);
+        const float4 v =
+            *reinterpret_cast<const float4*>(parts_data + (std::size_t{p} * tokens + token) * stride + row);
         y[0] += v.x, y[1] += v.y, y[2] += v.z, y[3] += v.w;
       }
     }
