@@ -151,6 +151,7 @@ class product final : public kind {
     choice.row_tiles = static_cast<std::uint8_t>(c.row_tiles);
     choice.token_tiles = static_cast<std::uint8_t>(c.token_tiles);
     choice.warps = static_cast<std::uint8_t>(c.warps);
+    choice.cluster = static_cast<std::uint8_t>(c.cluster);
     const qlite::workspace memory{memory_.data(), memory_.bytes()};
     const qlite::epilogue::none none{};
     if constexpr (Form == activations::plain) {

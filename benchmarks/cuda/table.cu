@@ -212,8 +212,10 @@ std::vector<cut> cuts_for(std::size_t m) {
         if (rows * warps <= 32) cuts.push_back({2, rows, m <= 8 ? 1 : 2, warps});
   if (m > 8)
     for (int tokens : {4, 8, 16})
-      if (tokens == 4 || m > 4u * static_cast<unsigned>(tokens))
-        for (int warps : {1, 2, 4, 8}) cuts.push_back({3, 2, tokens, warps});
+      if (tokens == 4 ? m <= 128 : m > 4u * static_cast<unsigned>(tokens))
+        for (int warps : {1, 2, 4, 8})
+          for (int cluster : {1, 2, 4, 8})
+            if (m < 1024 || (cluster == 1 && warps == 8)) cuts.push_back({3, 2, tokens, warps, cluster});
   return cuts;
 }
 

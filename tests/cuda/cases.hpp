@@ -24,6 +24,7 @@ inline device::choice random_choice(random_source& random) {
   } else if (c.family == 3) {
     c.token_tiles = static_cast<int>(random.pick<std::size_t>({4, 8, 16}));
     c.warps = static_cast<int>(random.pick<std::size_t>({1, 2, 4, 8}));
+    if (device::has_clusters()) c.cluster = static_cast<int>(random.pick<std::size_t>({1, 1, 2, 4, 8}));
   }
   return c;
 }

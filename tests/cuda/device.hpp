@@ -17,12 +17,13 @@ inline constexpr int invalid_value = 1;    // cudaErrorInvalidValue
 // Why there is nothing to test on; empty if there is a GPU.
 std::string reason_to_skip();
 std::string describe();
+bool has_clusters();
 
 enum class form { plain, dynamic, dynamic_token, fixed, prepared };
 
 // As qlite::cuda::kernel_choice. family: 0 automatic, 1 simple, 2 direct, 3 staged.
 struct choice {
-  int family = 0, row_tiles = 0, token_tiles = 0, warps = 0;
+  int family = 0, row_tiles = 0, token_tiles = 0, warps = 0, cluster = 1;
 };
 
 struct request {

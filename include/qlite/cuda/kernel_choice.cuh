@@ -19,6 +19,7 @@ struct kernel_choice {
   std::uint8_t row_tiles = 0;      ///< direct: 16-row tiles of a warp, 1 or 2
   std::uint8_t token_tiles = 0;    ///< 8-token tiles of a block. direct: 1 or 2; staged: 4, 8 or 16
   std::uint8_t warps = 0;          ///< direct: of a block, 1 to 16. staged: along the rows of W, 1, 2, 4 or 8
+  std::uint8_t cluster = 1;        ///< staged, sm_90 and newer: blocks that share K, 1, 2, 4 or 8
 };
 
 /// What a choice is made from.
@@ -28,6 +29,7 @@ struct product_shape {
   bool integer = false;    ///< INT8 activations
   int multiprocessors = 132;
   std::size_t shared_bytes = 99 * 1024;    ///< that a block may have
+  bool clusters = false;                   ///< whether blocks can form clusters
 };
 
 QLITE_CUDA_END_NAMESPACE

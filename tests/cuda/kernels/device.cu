@@ -11,3 +11,10 @@ std::string qlite_test::device::describe() {
   cudaGetDeviceProperties(&p, 0);
   return std::string(p.name) + ", sm_" + std::to_string(p.major) + std::to_string(p.minor);
 }
+
+// Built for the device at hand: a build for sm_80 alone has no clusters on any.
+__global__ void architecture_probe() {}
+bool qlite_test::device::has_clusters() {
+  cudaFuncAttributes attributes{};
+  return cudaFuncGetAttributes(&attributes, architecture_probe) == cudaSuccess && attributes.ptxVersion >= 90;
+}

@@ -84,6 +84,7 @@ int multiply(const X& x, const qlite::cuda::packed_view<Scheme>& w, qlite::matri
   c.row_tiles = static_cast<std::uint8_t>(r.kernel.row_tiles);
   c.token_tiles = static_cast<std::uint8_t>(r.kernel.token_tiles);
   c.warps = static_cast<std::uint8_t>(r.kernel.warps);
+  c.cluster = static_cast<std::uint8_t>(r.kernel.cluster);
   return run_maybe_captured(r.graph, s, [&](cudaStream_t to) { return qlite::cuda::gemm(x, w, y, e, space, c, to); });
 }
 

@@ -32,15 +32,15 @@ int qlite_test::device::product_with_epilogue(int which,
   copy<ql::float16> matrix16(o.matrix16), vector16(o.vector16);
   copy<ql::bfloat16> matrix_b(o.matrix_b), vector_b(o.vector_b);
   if (which == 4) {
-    std::vector<ql::float16> half(m * n);
+    std::vector<ql::float16> narrow(m * n);
     request r;
-    r.x = x, r.m = m, r.k = k, r.x_stride = k, r.y = half.data(), r.n = n, r.y_stride = n;
+    r.x = x, r.m = m, r.k = k, r.x_stride = k, r.y = narrow.data(), r.n = n, r.y_stride = n;
     const int status =
         with_operands<scheme, float, ql::float16>(q, r, [&](auto xv, const auto& w, auto yv, cudaStream_t s) {
           return multiply(ql::dynamic<ql::int8>(xv), w, yv,
                           epilogue::chain(epilogue::gelu_tanh{}, epilogue::bias{vector16.get(), n}), r, s);
         });
-    for (std::size_t i = 0; i < m * n; ++i) y[i] = half[i].to_float();
+    for (std::size_t i = 0; i < m * n; ++i) y[i] = narrow[i].to_float();
     return status;
   }
   request r;

@@ -17,7 +17,7 @@
 QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
 
-template <class Math, int Bits, bool Sums, bool Run, int RowTiles, int TokenTiles, int Depth, class Out>
+template <class Math, int Bits, bool Sums, bool Run, int RowTiles, int TokenTiles, int Depth, int Step, class Out>
 __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTiles == 1 && !Run ? 2 : 1)
     direct_kernel(weights w, inputs x, Out out, span_kind kind, std::uint32_t row_blocks) {
 #if __CUDA_ARCH__ >= 800
@@ -27,8 +27,7 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTile
   const std::uint32_t row_tile = blockIdx.x % row_blocks * RowTiles, token0 = blockIdx.x / row_blocks * TokenTiles * 8;
 
   constexpr std::uint32_t tile_size = 512 * planes;
-  warp_product<Math, Bits, Sums, Run, RowTiles, TokenTiles> product;
-  product.clear();
+  warp_product<Math, Bits, Sums, Run, RowTiles, TokenTiles> product(w);
   if (warp < w.col_tiles) {
     // Rows of W and of X beyond the last stand for the last: their results are not stored.
     const number_source<Run, RowTiles> source(w, row_tile, lane);
@@ -71,25 +70,33 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTile
       }
     };
 
-    static_assert(Depth % 2 == 0, "numbers take turns");
-    tile_numbers<Run> numbers[2][RowTiles];
+    static_assert(Depth % Step == 0, "a step takes its tiles from the ones under way");
+    tile_numbers<Run> numbers[Depth][RowTiles];
 #pragma unroll
-    for (int d = 0; d < Depth; ++d) load_codes(raw[d], warp + d * warps);
-    source.load(w, warp, lane, numbers[0]);
+    for (int d = 0; d < Depth; ++d) {
+      load_codes(raw[d], warp + d * warps);
+      if (warp + d * warps < w.col_tiles) source.load(w, warp + d * warps, lane, numbers[d]);
+    }
     for (std::uint32_t first = warp; first < w.col_tiles; first += Depth * warps) {
 #pragma unroll
-      for (int d = 0; d < Depth; ++d) {
-        const std::uint32_t tile = first + d * warps;
-        if (tile >= w.col_tiles) break;
-        std::uint32_t b[TokenTiles][words];
-        load_inputs(b, tile);
-        if (tile + warps < w.col_tiles) source.load(w, tile + warps, lane, numbers[(d + 1) % 2]);
-        product.add_tile(w, x, kind, raw[d], numbers[d % 2], row_tile, tile, token0, lane,
-                         [&](int n, std::uint32_t(&to)[words]) {
+      for (int d0 = 0; d0 < Depth; d0 += Step) {
+        if (first + d0 * warps >= w.col_tiles) break;
+        std::uint32_t b[Step][TokenTiles][words];
 #pragma unroll
-                           for (int i = 0; i < words; ++i) to[i] = b[n][i];
-                         });
-        load_codes(raw[d], tile + Depth * warps);
+        for (int d = 0; d < Step; ++d)
+          if (first + (d0 + d) * warps < w.col_tiles) load_inputs(b[d], first + (d0 + d) * warps);
+#pragma unroll
+        for (int d = 0; d < Step; ++d) {
+          const std::uint32_t tile = first + (d0 + d) * warps, next = tile + Depth * warps;
+          if (tile >= w.col_tiles) break;
+          product.add_tile(w, x, kind, raw[d0 + d], numbers[d0 + d], row_tile, tile, token0, lane,
+                           [&](int n, std::uint32_t(&to)[words]) {
+#pragma unroll
+                             for (int i = 0; i < words; ++i) to[i] = b[d][n][i];
+                           });
+          load_codes(raw[d0 + d], next);
+          if (next < w.col_tiles) source.load(w, next, lane, numbers[d0 + d]);
+        }
       }
     }
   }
@@ -99,7 +106,8 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTile
   auto* const parts = reinterpret_cast<float*>(shared_memory);
   spill<RowTiles, TokenTiles>(product, parts + warp * tokens * (rows + 4), rows + 4, 0, lane);
   __syncthreads();
-  finish<Math::is_integer>(parts, warps, rows, tokens, row_tile * 16, token0, w, x, kind, out);
+  finish<Math::is_integer>([&](std::uint32_t p) { return static_cast<const float*>(parts + p * tokens * (rows + 4)); },
+                           warps, rows, 0, tokens, row_tile * 16, token0, w, x, kind, out);
 #endif
 }
 

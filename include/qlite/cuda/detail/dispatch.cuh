@@ -9,17 +9,18 @@
 QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
 
-/// Tiles that a warp of the direct kernel has under way.
+/// Tiles that a warp of the direct kernel has under way, and how many it multiplies at a time.
 template <int Bits, int RowTiles>
-inline constexpr int direct_depth = Bits == 4 && RowTiles == 1 ? 4 : 2;
+inline constexpr int direct_depth = 2;
+inline constexpr int direct_step = 2;
 
-/// Whether the code that the device at hand runs for a kernel was compiled for sm_80 or newer; below, the bodies of the
-/// tensor-core kernels are empty.
+/// The architecture that the code which the device at hand runs for a kernel was compiled for, 10 major + minor. Below
+/// 80 the bodies of the tensor-core kernels are empty, below 90 there are no clusters.
 template <class Kernel>
-inline cudaError_t has_tensor_code(Kernel kernel, bool& has) noexcept {
+inline cudaError_t compiled_for(Kernel kernel, int& architecture) noexcept {
   cudaFuncAttributes attributes{};
   const cudaError_t status = cudaFuncGetAttributes(&attributes, kernel);
-  has = status == cudaSuccess && attributes.ptxVersion >= 80;
+  architecture = attributes.ptxVersion;
   return status == cudaErrorInvalidDeviceFunction ? cudaErrorNoKernelImageForDevice : status;
 }
 
@@ -40,13 +41,14 @@ struct launcher {
     constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
     const std::uint32_t row_blocks = (w.row_tiles + RowTiles - 1) / RowTiles;
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch(direct_kernel<Math, Bits, Sums, Run, RowTiles, TokenTiles, direct_depth<Bits, RowTiles>, Out>, blocks,
-                  32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out,
-                  span_of(w, Math::is_integer), row_blocks);
+    return launch(
+        direct_kernel<Math, Bits, Sums, Run, RowTiles, TokenTiles, direct_depth<Bits, RowTiles>, direct_step, Out>,
+        blocks, 32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out,
+        span_of(w, Math::is_integer), row_blocks);
   }
 
   template <int TokenTiles>
-  cudaError_t staged(std::uint32_t warps_n, std::size_t shared_limit) const noexcept {
+  cudaError_t staged(std::uint32_t warps_n, unsigned cluster, std::size_t shared_limit) const noexcept {
     constexpr int row_tiles = 2;
     constexpr std::uint32_t tokens = 8 * TokenTiles;
     std::size_t shared = staged_bytes<Math, Bits, row_tiles, TokenTiles>(warps_n);
@@ -54,21 +56,23 @@ struct launcher {
       shared = staged_bytes<Math, Bits, row_tiles, TokenTiles>(warps_n *= 2);
     if (shared > shared_limit) {
       if constexpr (TokenTiles > 4)
-        return staged<TokenTiles / 2>(warps_n, shared_limit);
+        return staged<TokenTiles / 2>(warps_n, cluster, shared_limit);
       else
         return direct<1, 2>(8);
     }
     const std::uint32_t row_blocks = (w.row_tiles + warps_n * row_tiles - 1) / (warps_n * row_tiles);
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch(staged_kernel<Math, Bits, Sums, Run, row_tiles, TokenTiles, Out>, blocks, 32 * staged_warps, shared,
-                  stream, w, x, out, span_of(w, Math::is_integer), row_blocks, warps_n);
+    return launch_clusters(cluster, staged_kernel<Math, Bits, Sums, Run, row_tiles, TokenTiles, Out>, cluster * blocks,
+                           32 * staged_warps, shared, stream, w, x, out, span_of(w, Math::is_integer), row_blocks,
+                           warps_n, cluster);
   }
 
   cudaError_t run(kernel_choice c) const noexcept {
     if (c.family == kernel_family::simple) return simple();
-    bool tensor = false;
-    QLITE_CUDA_RETURN_IF_ERROR(
-        has_tensor_code(direct_kernel<Math, Bits, Sums, Run, 1, 1, direct_depth<Bits, 1>, Out>, tensor));
+    int architecture = 0;
+    QLITE_CUDA_RETURN_IF_ERROR(compiled_for(
+        direct_kernel<Math, Bits, Sums, Run, 1, 1, direct_depth<Bits, 1>, direct_step, Out>, architecture));
+    const bool tensor = architecture >= 80;
     int device = 0, multiprocessors = 0, shared = 0;
     QLITE_CUDA_RETURN_IF_ERROR(cudaGetDevice(&device));
     QLITE_CUDA_RETURN_IF_ERROR(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
@@ -83,6 +87,7 @@ struct launcher {
       shape.integer = Math::is_integer;
       shape.multiprocessors = multiprocessors;
       shape.shared_bytes = static_cast<std::size_t>(shared);
+      shape.clusters = architecture >= 90;
       c = choose_kernel(shape);
     } else if (!tensor) {
       return cudaErrorNoKernelImageForDevice;
@@ -106,14 +111,16 @@ struct launcher {
           return cudaErrorInvalidValue;
       }
     }
+    if (c.cluster != 1 && (architecture < 90 || (c.cluster != 2 && c.cluster != 4 && c.cluster != 8)))
+      return cudaErrorInvalidValue;
     if (c.warps != 1 && c.warps != 2 && c.warps != 4 && c.warps != 8) return cudaErrorInvalidValue;
     switch (c.token_tiles) {
       case 4:
-        return staged<4>(c.warps, static_cast<std::size_t>(shared));
+        return staged<4>(c.warps, c.cluster, static_cast<std::size_t>(shared));
       case 8:
-        return staged<8>(c.warps, static_cast<std::size_t>(shared));
+        return staged<8>(c.warps, c.cluster, static_cast<std::size_t>(shared));
       case 16:
-        return staged<16>(c.warps, static_cast<std::size_t>(shared));
+        return staged<16>(c.warps, c.cluster, static_cast<std::size_t>(shared));
       default:
         return cudaErrorInvalidValue;
     }

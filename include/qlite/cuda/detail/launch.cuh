@@ -18,10 +18,11 @@ QLITE_INLINE unsigned blocks_for(std::size_t count) noexcept {
   return static_cast<unsigned>(blocks < 65536 ? blocks : 65536);
 }
 
-/// Starts a kernel; its status, not that of anything earlier.
+/// Starts a kernel whose blocks form clusters of `cluster`; its status, not that of anything earlier.
 template <class... Parameters, class... Arguments>
-inline cudaError_t launch(void (*kernel)(Parameters...), std::size_t blocks, unsigned threads, std::size_t shared,
-                          cudaStream_t stream, const Arguments&... arguments) noexcept {
+inline cudaError_t launch_clusters(unsigned cluster, void (*kernel)(Parameters...), std::size_t blocks,
+                                   unsigned threads, std::size_t shared, cudaStream_t stream,
+                                   const Arguments&... arguments) noexcept {
   if (blocks == 0) return cudaSuccess;
   if (blocks > 0x7fffffffu) return cudaErrorInvalidValue;
   if (shared > 48u * 1024u)
@@ -32,7 +33,20 @@ inline cudaError_t launch(void (*kernel)(Parameters...), std::size_t blocks, uns
   config.blockDim = dim3(threads);
   config.dynamicSmemBytes = shared;
   config.stream = stream;
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = cluster;
+  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  config.attrs = &attribute;
+  config.numAttrs = cluster > 1 ? 1 : 0;
   return cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+}
+
+/// Starts a kernel.
+template <class... Parameters, class... Arguments>
+inline cudaError_t launch(void (*kernel)(Parameters...), std::size_t blocks, unsigned threads, std::size_t shared,
+                          cudaStream_t stream, const Arguments&... arguments) noexcept {
+  return launch_clusters(1, kernel, blocks, threads, shared, stream, arguments...);
 }
 
 }    // namespace kernels

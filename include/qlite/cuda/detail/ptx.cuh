@@ -28,6 +28,21 @@ QLITE_DEVICE uint4 load_once(const void* p) {
   return v;
 }
 
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+
+/// Where block `rank` of the cluster has what lies at p in this block's shared memory.
+template <class T>
+QLITE_DEVICE const T* in_block(const T* p, std::uint32_t rank) {
+  std::uint64_t to;
+  asm("mapa.u64 %0, %1, %2;" : "=l"(to) : "l"(reinterpret_cast<std::uint64_t>(p)), "r"(rank));
+  return reinterpret_cast<const T*>(to);
+}
+/// All threads of the cluster have written before, and read after.
+QLITE_DEVICE void arrive_in_cluster() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+QLITE_DEVICE void wait_for_cluster() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+
+#endif
+
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
 
 /// 16 bytes from global to shared memory; zeros where `present` is false. Plain: on Hopper the form with a created

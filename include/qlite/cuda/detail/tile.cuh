@@ -62,7 +62,6 @@ struct number_source {
 #pragma unroll
       for (int r = 0; r < RowTiles; ++r) {
         to[r].scale[h] = load_pair(scales[r] + std::size_t{group} * scale_step, 0, w.wide_scales);
-        to[r].zeros[h] = w.bias * 0x0101u;
         if (w.zeros != nullptr)
           to[r].zeros[h] = __ldg(reinterpret_cast<const unsigned short*>(zeros[r] + std::size_t{own} * zero_step));
       }
@@ -82,8 +81,9 @@ struct warp_product {
 
   float acc[RowTiles][TokenTiles][4];    // of kind `whole`: bits of integers
   std::int32_t totals[TokenTiles][2];    // of kind `whole`, with Sums: sums of activations
+  typename Math::zeros no_zeros;         // what stands for zero points where there are none
 
-  QLITE_DEVICE void clear() {
+  QLITE_DEVICE explicit warp_product(const weights& w) : no_zeros(Math::template make_zeros<Bits>(w.bias * 0x0101u)) {
 #pragma unroll
     for (int n = 0; n < TokenTiles; ++n) {
       totals[n][0] = totals[n][1] = 0;
@@ -103,8 +103,11 @@ struct warp_product {
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r)
 #pragma unroll
-      for (int h = 0; h < 2; ++h)
-        Math::decode(raw[r], h, Math::template make_zeros<Bits>(numbers[r].zeros[Run ? h : 0]), a[r][h]);
+      for (int h = 0; h < 2; ++h) {
+        typename Math::zeros z = no_zeros;
+        if (w.zeros != nullptr) z = Math::template make_zeros<Bits>(numbers[r].zeros[Run ? h : 0]);
+        Math::decode(raw[r], h, z, a[r][h]);
+      }
     const std::uint32_t k = col_tile * static_cast<std::uint32_t>(tile_cols);
     if constexpr (Run) {
       add_run<0>(w, x, a, numbers, k, row_tile, token, lane, load);
@@ -311,23 +314,23 @@ QLITE_DEVICE void spill(const Product& p, float* part, std::uint32_t stride, std
         part[(8 * n + 2 * t + i % 2) * stride + row + 16 * r + g + 8 * (i / 2)] = p.acc[r][n][i];
 }
 
-/// Adds `parts` partial results of a block in order, applies what comes last (scales of tokens, the scale of an integer
-/// sum, the epilogue) and writes Y.
-template <bool Integer, class Out>
-QLITE_DEVICE void finish(const float* parts_data, std::uint32_t parts, std::uint32_t rows, std::uint32_t tokens,
-                         std::uint32_t row0, std::uint32_t token0, const weights& w, const inputs& x, span_kind kind,
-                         const Out& out) {
+/// Adds the partial results of a block in order, applies what comes last (scales of tokens, the scale of an integer
+/// sum, the epilogue) and writes tokens [token_begin, token_end) of the block. `part(i)` is where partial result i
+/// lies, [tokens][rows + 4].
+template <bool Integer, class Out, class Part>
+QLITE_DEVICE void finish(Part&& part, std::uint32_t parts, std::uint32_t rows, std::uint32_t token_begin,
+                         std::uint32_t token_end, std::uint32_t row0, std::uint32_t token0, const weights& w,
+                         const inputs& x, span_kind kind, const Out& out) {
   const std::uint32_t stride = rows + 4, quads = rows / 4;
-  for (std::uint32_t i = threadIdx.x; i < quads * tokens; i += blockDim.x) {
-    const std::uint32_t token = i / quads, row = i % quads * 4;
+  for (std::uint32_t i = threadIdx.x; i < quads * (token_end - token_begin); i += blockDim.x) {
+    const std::uint32_t token = token_begin + i / quads, row = i % quads * 4;
     if (token0 + token >= out.rows || row0 + row >= out.columns) continue;
     float y[4] = {};
     if (Integer && kind == span_kind::whole) {
       ::int4 s = make_int4(0, 0, 0, 0);
 #pragma unroll 4
       for (std::uint32_t p = 0; p < parts; ++p) {
-        const ::int4 v =
-            *reinterpret_cast<const ::int4*>(parts_data + (std::size_t{p} * tokens + token) * stride + row);
+        const ::int4 v = *reinterpret_cast<const ::int4*>(part(p) + token * stride + row);
         s.x += v.x, s.y += v.y, s.z += v.z, s.w += v.w;
       }
       const float f[4] = {static_cast<float>(s.x), static_cast<float>(s.y), static_cast<float>(s.z),
@@ -341,14 +344,13 @@ QLITE_DEVICE void finish(const float* parts_data, std::uint32_t parts, std::uint
     } else {
 #pragma unroll 4
       for (std::uint32_t p = 0; p < parts; ++p) {
-        const float4 v =
-            *reinterpret_cast<const float4*>(parts_data + (std::size_t{p} * tokens + token) * stride + row);
+        const float4 v = *reinterpret_cast<const float4*>(part(p) + token * stride + row);
         y[0] += v.x, y[1] += v.y, y[2] += v.z, y[3] += v.w;
       }
     }
     if (Integer) {
       // Sums are finite; a row of X that was not has a NaN for its scale.
-      float s = x.scale_groups == 1 ? x.scales[token0 + token] : 1.0f;
+      const float s = x.scale_groups == 1 ? x.scales[token0 + token] : 1.0f;
 #pragma unroll
       for (int j = 0; j < 4; ++j) y[j] = __fmaf_rn(y[j], s, 0.0f);
     }
