@@ -368,8 +368,8 @@ int main(int argc, char** argv) {
           std::sort(all.begin(), all.end(), [](const timed& a, const timed& b) { return a.us < b.us; });
           std::printf("\n  sweep M=%-5zu", m);
           for (std::size_t i = 0; i < all.size() && i < 6; ++i)
-            std::printf(" %s%dx%dw%d:%.1f", all[i].c.family == 2 ? "d" : "s", all[i].c.row_tiles, all[i].c.token_tiles,
-                        all[i].c.warps, all[i].us);
+            std::printf(" %s%dx%dw%dc%d:%.1f", all[i].c.family == 2 ? "d" : "s", all[i].c.row_tiles,
+                        all[i].c.token_tiles, all[i].c.warps, all[i].c.cluster, all[i].us);
         }
       }
       std::printf("\n");

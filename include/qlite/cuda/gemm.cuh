@@ -184,13 +184,14 @@ inline cudaError_t gemm(const X& x, const packed_view<Scheme>& w, matrix_view<T>
                      kernels::is_aligned(y.data(), 4 * sizeof(value)) && (y.rows() <= 1 || y.row_stride() % 4 == 0),
                      kernels::lower(epilogue)};
   constexpr bool sums = traits::has_offset || (math::is_integer && traits::has_zero_point);
+  constexpr bool plain = traits::is_symmetric && std::is_same_v<typename traits::scale, float16>;
   // Which of the two is known at compile time for most schemes.
   constexpr std::size_t group = detail::static_group_size<typename traits::granularity>;
   if constexpr (traits::grouped && (traits::dynamic_group || group % detail::tile_cols != 0)) {
     if (kernels::span_of(weights, math::is_integer) == kernels::span_kind::run)
-      return kernels::launcher<math, traits::bits, sums, true, out_type>{weights, in, out, stream}.run(choice);
+      return kernels::launcher<math, traits::bits, sums, true, plain, out_type>{weights, in, out, stream}.run(choice);
   }
-  return kernels::launcher<math, traits::bits, sums, false, out_type>{weights, in, out, stream}.run(choice);
+  return kernels::launcher<math, traits::bits, sums, false, plain, out_type>{weights, in, out, stream}.run(choice);
 }
 
 /// The same with the table's choice.

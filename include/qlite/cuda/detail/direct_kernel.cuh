@@ -17,7 +17,8 @@
 QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
 
-template <class Math, int Bits, bool Sums, bool Run, int RowTiles, int TokenTiles, int Depth, int Step, class Out>
+template <class Math, int Bits, bool Sums, bool Run, bool Plain, int RowTiles, int TokenTiles, int Depth, int Step,
+          class Out>
 __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTiles == 1 && !Run ? 2 : 1)
     direct_kernel(weights w, inputs x, Out out, span_kind kind, std::uint32_t row_blocks) {
 #if __CUDA_ARCH__ >= 800
@@ -27,10 +28,10 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTile
   const std::uint32_t row_tile = blockIdx.x % row_blocks * RowTiles, token0 = blockIdx.x / row_blocks * TokenTiles * 8;
 
   constexpr std::uint32_t tile_size = 512 * planes;
-  warp_product<Math, Bits, Sums, Run, RowTiles, TokenTiles> product(w);
+  warp_product<Math, Bits, Sums, Run, Plain, RowTiles, TokenTiles> product(w);
   if (warp < w.col_tiles) {
     // Rows of W and of X beyond the last stand for the last: their results are not stored.
-    const number_source<Run, RowTiles> source(w, row_tile, lane);
+    const number_source<Run, Plain, RowTiles> source(w, row_tile, lane);
     const std::byte* codes[RowTiles];    // of the next tile to load
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r)
@@ -75,7 +76,7 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTile
 #pragma unroll
     for (int d = 0; d < Depth; ++d) {
       load_codes(raw[d], warp + d * warps);
-      if (warp + d * warps < w.col_tiles) source.load(w, warp + d * warps, lane, numbers[d]);
+      if (warp + d * warps < w.col_tiles) source.load(w, kind, warp + d * warps, lane, numbers[d]);
     }
     for (std::uint32_t first = warp; first < w.col_tiles; first += Depth * warps) {
 #pragma unroll
@@ -90,12 +91,12 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTile
           const std::uint32_t tile = first + (d0 + d) * warps, next = tile + Depth * warps;
           if (tile >= w.col_tiles) break;
           product.add_tile(w, x, kind, raw[d0 + d], numbers[d0 + d], row_tile, tile, token0, lane,
-                           [&](int n, std::uint32_t(&to)[words]) {
+                           [&](int n, int h, std::uint32_t(&to)[words / 2]) {
 #pragma unroll
-                             for (int i = 0; i < words; ++i) to[i] = b[d][n][i];
+                             for (int i = 0; i < words / 2; ++i) to[i] = b[d][n][words / 2 * h + i];
                            });
           load_codes(raw[d0 + d], next);
-          if (next < w.col_tiles) source.load(w, next, lane, numbers[d0 + d]);
+          if (next < w.col_tiles) source.load(w, kind, next, lane, numbers[d0 + d]);
         }
       }
     }

@@ -24,7 +24,7 @@ inline cudaError_t compiled_for(Kernel kernel, int& architecture) noexcept {
   return status == cudaErrorInvalidDeviceFunction ? cudaErrorNoKernelImageForDevice : status;
 }
 
-template <class Math, int Bits, bool Sums, bool Run, class Out>
+template <class Math, int Bits, bool Sums, bool Run, bool Plain, class Out>
 struct launcher {
   const weights& w;
   const inputs& x;
@@ -41,37 +41,39 @@ struct launcher {
     constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
     const std::uint32_t row_blocks = (w.row_tiles + RowTiles - 1) / RowTiles;
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch(
-        direct_kernel<Math, Bits, Sums, Run, RowTiles, TokenTiles, direct_depth<Bits, RowTiles>, direct_step, Out>,
-        blocks, 32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out,
-        span_of(w, Math::is_integer), row_blocks);
+    return launch(direct_kernel<Math, Bits, Sums, Run, Plain, RowTiles, TokenTiles, direct_depth<Bits, RowTiles>,
+                                direct_step, Out>,
+                  blocks, 32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out,
+                  span_of(w, Math::is_integer), row_blocks);
   }
 
-  template <int TokenTiles>
+  template <int TokenTiles, int Depth = 1>
   cudaError_t staged(std::uint32_t warps_n, unsigned cluster, std::size_t shared_limit) const noexcept {
     constexpr int row_tiles = 2;
     constexpr std::uint32_t tokens = 8 * TokenTiles;
-    std::size_t shared = staged_bytes<Math, Bits, row_tiles, TokenTiles>(warps_n);
+    std::size_t shared = staged_bytes<Math, Bits, row_tiles, TokenTiles, Depth>(warps_n);
     while (shared > shared_limit && warps_n < staged_warps)    // fewer warps along K need less
-      shared = staged_bytes<Math, Bits, row_tiles, TokenTiles>(warps_n *= 2);
+      shared = staged_bytes<Math, Bits, row_tiles, TokenTiles, Depth>(warps_n *= 2);
     if (shared > shared_limit) {
-      if constexpr (TokenTiles > 4)
+      if constexpr (Depth > 1)
+        return staged<TokenTiles>(warps_n, cluster, shared_limit);
+      else if constexpr (TokenTiles > 4)
         return staged<TokenTiles / 2>(warps_n, cluster, shared_limit);
       else
         return direct<1, 2>(8);
     }
     const std::uint32_t row_blocks = (w.row_tiles + warps_n * row_tiles - 1) / (warps_n * row_tiles);
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch_clusters(cluster, staged_kernel<Math, Bits, Sums, Run, row_tiles, TokenTiles, Out>, cluster * blocks,
-                           32 * staged_warps, shared, stream, w, x, out, span_of(w, Math::is_integer), row_blocks,
-                           warps_n, cluster);
+    return launch_clusters(cluster, staged_kernel<Math, Bits, Sums, Run, Plain, row_tiles, TokenTiles, Depth, Out>,
+                           cluster * blocks, 32 * staged_warps, shared, stream, w, x, out, span_of(w, Math::is_integer),
+                           row_blocks, warps_n, cluster);
   }
 
   cudaError_t run(kernel_choice c) const noexcept {
     if (c.family == kernel_family::simple) return simple();
     int architecture = 0;
     QLITE_CUDA_RETURN_IF_ERROR(compiled_for(
-        direct_kernel<Math, Bits, Sums, Run, 1, 1, direct_depth<Bits, 1>, direct_step, Out>, architecture));
+        direct_kernel<Math, Bits, Sums, Run, Plain, 1, 1, direct_depth<Bits, 1>, direct_step, Out>, architecture));
     const bool tensor = architecture >= 80;
     int device = 0, multiprocessors = 0, shared = 0;
     QLITE_CUDA_RETURN_IF_ERROR(cudaGetDevice(&device));
@@ -120,7 +122,8 @@ struct launcher {
       case 8:
         return staged<8>(c.warps, c.cluster, static_cast<std::size_t>(shared));
       case 16:
-        return staged<16>(c.warps, c.cluster, static_cast<std::size_t>(shared));
+        return c.warps == 8 ? staged<16, 2>(c.warps, c.cluster, static_cast<std::size_t>(shared))
+                            : staged<16>(c.warps, c.cluster, static_cast<std::size_t>(shared));
       default:
         return cudaErrorInvalidValue;
     }

@@ -26,20 +26,17 @@ inline constexpr int staged_warps = 8;
 /// Stages of the ring: as many as shared memory has room for.
 template <int TokenTiles>
 inline constexpr std::uint32_t staged_stages = TokenTiles >= 16 ? 3 : 4;
-/// Tiles along K that a warp takes from a stage.
-QLITE_HOST_DEVICE inline std::uint32_t staged_depth(std::uint32_t warps_n) { return warps_n == 8 ? 2 : 1; }
 
 /// Bytes of shared memory of a block.
-template <class Math, int Bits, int RowTiles, int TokenTiles>
+template <class Math, int Bits, int RowTiles, int TokenTiles, int Depth>
 QLITE_INLINE std::size_t staged_bytes(std::uint32_t warps_n) noexcept {
   const std::size_t warps_k = staged_warps / warps_n, rows = warps_n * RowTiles * 16, tokens = TokenTiles * 8;
-  const std::size_t stage =
-      staged_depth(warps_n) * warps_k * (tokens * Math::row_bytes + warps_n * RowTiles * 128 * Bits);
+  const std::size_t stage = Depth * warps_k * (tokens * Math::row_bytes + warps_n * RowTiles * 128 * Bits);
   const std::size_t sums = warps_k * tokens * (rows + 4) * sizeof(float);
   return max_of(staged_stages<TokenTiles> * stage, sums);
 }
 
-template <class Math, int Bits, bool Sums, bool Run, int RowTiles, int TokenTiles, class Out>
+template <class Math, int Bits, bool Sums, bool Run, bool Plain, int RowTiles, int TokenTiles, int Depth, class Out>
 __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
     staged_kernel(weights w, inputs x, Out out, span_kind kind, std::uint32_t row_blocks, std::uint32_t warps_n,
                   std::uint32_t cluster) {
@@ -48,7 +45,8 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
   constexpr int planes = Bits / 4, words = 2 * Math::steps;
   constexpr std::uint32_t tokens = 8 * TokenTiles, chunks = Math::row_bytes / 16, tile_size = 512 * planes;
   constexpr std::uint32_t ring = staged_stages<TokenTiles>;
-  const std::uint32_t warps_k = staged_warps / warps_n, depth = staged_depth(warps_n);
+  constexpr std::uint32_t depth = Depth;    // tiles along K that a warp takes from a stage
+  const std::uint32_t warps_k = staged_warps / warps_n;
   const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_n = warp % warps_n,
                       warp_k = warp / warps_n;
   const std::uint32_t rank = blockIdx.x % cluster, block = blockIdx.x / cluster;
@@ -80,7 +78,7 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
     if (stage < stages) {
       std::byte* const to = memory + slot * stage_bytes;
       const std::uint32_t tile0 = tile_of(stage);
-#pragma unroll 1
+#pragma unroll 4
       for (std::uint32_t kk = copied_k; kk < stage_tiles; kk += k_step) {
         const std::uint32_t tile = tile0 + kk;
         const bool present = tile * 64 + (Math::is_integer ? 0 : 8 * chunk) < x.cols;
@@ -92,7 +90,7 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
                      from + min(token0 + copied_token + i * pass, x.rows - 1) * x.row_bytes, present);
       }
       std::byte* const at = to + x_bytes + warp * depth * RowTiles * tile_size + 16 * lane;
-#pragma unroll 1
+#pragma unroll
       for (std::uint32_t j = 0; j < depth; ++j) {
         const std::uint32_t tile = min(tile0 + warp_k * depth + j, w.col_tiles - 1);
 #pragma unroll
@@ -106,13 +104,13 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
     commit_copies();
   };
 
-  warp_product<Math, Bits, Sums, Run, RowTiles, TokenTiles> product(w);
+  warp_product<Math, Bits, Sums, Run, Plain, RowTiles, TokenTiles> product(w);
 #pragma unroll 1
   for (std::uint32_t s = 0; s + 1 < ring; ++s) fill(s, s);
 
-  const number_source<Run, RowTiles> source(w, row_tile, lane);
+  const number_source<Run, Plain, RowTiles> source(w, row_tile, lane);
   tile_numbers<Run> numbers[RowTiles], next[RowTiles];
-  if (stages != 0) source.load(w, min(tile_of(0) + warp_k * depth, w.col_tiles - 1), lane, next);
+  if (stages != 0) source.load(w, kind, min(tile_of(0) + warp_k * depth, w.col_tiles - 1), lane, next);
   std::uint32_t slot = 0, filled = ring - 1;    // places in the ring: of the stage to multiply, of the one to fill
 #pragma unroll 1
   for (std::uint32_t stage = 0; stage < stages; ++stage) {
@@ -128,7 +126,7 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
 #pragma unroll
       for (int r = 0; r < RowTiles; ++r) numbers[r] = next[r];
       const std::uint32_t following = j + 1 < depth ? tile + 1 : tile_of(stage + 1) + warp_k * depth;
-      source.load(w, min(following, w.col_tiles - 1), lane, next);
+      source.load(w, kind, min(following, w.col_tiles - 1), lane, next);
       if (tile >= w.col_tiles) break;
       uint4 raw[RowTiles][planes];
 #pragma unroll
@@ -139,17 +137,22 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
                                                       512 * p + 16 * lane);
       const std::byte* const row = from + ((warp_k * depth + j) * tokens + lane / 4) * Math::row_bytes;
       const std::uint32_t t = lane % 4, swizzle = lane / 4 & 1;
-      product.add_tile(w, x, kind, raw, numbers, row_tile, tile, token0, lane, [&](int n, std::uint32_t(&to)[words]) {
-#pragma unroll
-        for (int i = 0; i < words / 4; ++i) {
-          const std::uint32_t place = Math::is_integer ? t : t + 4 * (i ^ swizzle);
-          const uint4 v = *reinterpret_cast<const uint4*>(row + 8 * n * Math::row_bytes + 16 * place);
-          to[4 * i] = v.x;
-          to[4 * i + 1] = v.y;
-          to[4 * i + 2] = v.z;
-          to[4 * i + 3] = v.w;
-        }
-      });
+      product.add_tile(w, x, kind, raw, numbers, row_tile, tile, token0, lane,
+                       [&](int n, int h, std::uint32_t(&to)[words / 2]) {
+                         if constexpr (Math::is_integer) {
+                           const auto* const at = row + 8 * n * Math::row_bytes + 16 * t + 8 * h;
+                           const uint2 v = *reinterpret_cast<const uint2*>(at);
+                           to[0] = v.x;
+                           to[1] = v.y;
+                         } else {
+                           const auto* const at = row + 8 * n * Math::row_bytes + 16 * (t + 4 * (h ^ swizzle));
+                           const uint4 v = *reinterpret_cast<const uint4*>(at);
+                           to[0] = v.x;
+                           to[1] = v.y;
+                           to[2] = v.z;
+                           to[3] = v.w;
+                         }
+                       });
     }
   }
   if (Math::is_integer && kind == span_kind::whole) product.end_whole(w, row_tile, lane);

@@ -12,13 +12,13 @@ namespace kernels {
 
 /// How scales meet sums.
 enum class span_kind : std::uint8_t {
-  whole,    ///< integers only, one group: sums stay integers to the end
+  whole,    ///< one group: sums are scaled at the end, of integers as integers
   tile,     ///< once a tile
   run       ///< runs of 32 k, which several groups may share
 };
 
 __host__ __device__ inline span_kind span_of(const weights& w, bool integer) {
-  if (integer && w.groups <= 1 && w.cols <= 65536 && w.offsets == nullptr) return span_kind::whole;
+  if (w.groups <= 1 && w.offsets == nullptr && (!integer || w.cols <= 65536)) return span_kind::whole;
   return w.groups <= 1 || w.group % tile_cols == 0 ? span_kind::tile : span_kind::run;
 }
 
@@ -31,15 +31,15 @@ struct tile_numbers {
   std::uint32_t zeros[spans];
 };
 
-/// Where a lane finds the numbers of its rows.
-template <bool Run, int RowTiles>
+/// Where a lane finds the numbers of its rows. Plain: float16 scales and no zero points, the most frequent kind.
+template <bool Run, bool Plain, int RowTiles>
 struct number_source {
   const std::byte* scales[RowTiles];
   const std::byte* zeros[RowTiles];
   std::uint32_t scale_step, zero_step;    // bytes from one group to the next
 
   QLITE_DEVICE number_source(const weights& w, std::uint32_t row_tile, std::uint32_t lane) {
-    scale_step = w.wide_scales ? 64 : 32;
+    scale_step = !Plain && w.wide_scales ? 64 : 32;
     zero_step = 16;
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r) {
@@ -49,9 +49,9 @@ struct number_source {
     }
   }
 
-  QLITE_DEVICE void load(const weights& w, std::uint32_t col_tile, std::uint32_t lane,
+  QLITE_DEVICE void load(const weights& w, span_kind kind, std::uint32_t col_tile, std::uint32_t lane,
                          tile_numbers<Run> (&to)[RowTiles]) const {
-    if (w.groups == 0) return;
+    if (w.groups == 0 || (Plain && kind == span_kind::whole)) return;
 #pragma unroll
     for (unsigned h = 0; h < tile_numbers<Run>::spans; ++h) {
       std::uint32_t group = w.group_of(col_tile * 64 + 32 * h), own = group;
@@ -61,8 +61,8 @@ struct number_source {
       }
 #pragma unroll
       for (int r = 0; r < RowTiles; ++r) {
-        to[r].scale[h] = load_pair(scales[r] + std::size_t{group} * scale_step, 0, w.wide_scales);
-        if (w.zeros != nullptr)
+        to[r].scale[h] = load_pair(scales[r] + std::size_t{group} * scale_step, 0, !Plain && w.wide_scales);
+        if (!Plain && w.zeros != nullptr)
           to[r].zeros[h] = __ldg(reinterpret_cast<const unsigned short*>(zeros[r] + std::size_t{own} * zero_step));
       }
     }
@@ -71,12 +71,16 @@ struct number_source {
 
 /// Sums of RowTiles x 16 rows by TokenTiles x 8 tokens in the registers of a warp. Sums: the sum of the activations is
 /// needed too, for offsets or, of integers, for zero points. Run: spans are runs of 32 k.
-template <class Math, int Bits, bool Sums, bool Run, int RowTiles, int TokenTiles>
+template <class Math, int Bits, bool Sums, bool Run, bool Plain, int RowTiles, int TokenTiles>
 struct warp_product {
   static constexpr int steps = Math::steps, half_steps = steps / 2;
   static constexpr int planes = Bits / 4;
-  /// Token tiles multiplied by turns: what waits for one result of the tensor core is four instructions behind it.
-  static constexpr int ahead = TokenTiles % 2 == 0 && RowTiles <= 2 ? 2 : 1;
+  static constexpr int half_words = 2 * half_steps;
+  /// Token tiles multiplied by turns: a product that waits for another is that many instructions, times RowTiles,
+  /// behind it. The tensor core's latency is that of about five.
+  static constexpr int ahead = TokenTiles % 4 == 0 && TokenTiles >= 8 ? 4
+                               : TokenTiles % 2 == 0 && RowTiles <= 2 ? 2
+                                                                      : 1;
   using sum = typename Math::sum;
 
   float acc[RowTiles][TokenTiles][4];    // of kind `whole`: bits of integers
@@ -94,7 +98,7 @@ struct warp_product {
     }
   }
 
-  /// Adds one tile of 64 k. `load(n, b)` gives the words of token tile n, two for each step.
+  /// Adds one tile of 64 k. `load(n, h, b)` gives the words of token tile n for half h of the tile, two for each step.
   template <class Load>
   QLITE_DEVICE void add_tile(const weights& w, const inputs& x, span_kind kind, const uint4 (&raw)[RowTiles][planes],
                              const tile_numbers<Run> (&numbers)[RowTiles], std::uint32_t row_tile,
@@ -105,19 +109,19 @@ struct warp_product {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         typename Math::zeros z = no_zeros;
-        if (w.zeros != nullptr) z = Math::template make_zeros<Bits>(numbers[r].zeros[Run ? h : 0]);
+        if (!Plain && w.zeros != nullptr) z = Math::template make_zeros<Bits>(numbers[r].zeros[Run ? h : 0]);
         Math::decode(raw[r], h, z, a[r][h]);
       }
     const std::uint32_t k = col_tile * static_cast<std::uint32_t>(tile_cols);
     if constexpr (Run) {
       add_run<0>(w, x, a, numbers, k, row_tile, token, lane, load);
       add_run<1>(w, x, a, numbers, k + 32, row_tile, token, lane, load);
-    } else if (Math::is_integer && kind == span_kind::whole) {
+    } else if (kind == span_kind::whole) {
       add_whole(a, load);
     } else {
       float2 scale[RowTiles];
 #pragma unroll
-      for (int r = 0; r < RowTiles; ++r) scale[r] = numbers[r].scale[0].floats(w.wide_scales);
+      for (int r = 0; r < RowTiles; ++r) scale[r] = numbers[r].scale[0].floats(!Plain && w.wide_scales);
       add_span<0, 2>(w, x, a, scale, w.group_of(k), row_tile, token, lane, true, load);
     }
   }
@@ -143,44 +147,46 @@ struct warp_product {
  private:
   template <class Load>
   QLITE_DEVICE void add_whole(const std::uint32_t (&a)[RowTiles][2][half_steps][4], Load&& load) {
-    if constexpr (Math::is_integer) {
 #pragma unroll
-      for (int n0 = 0; n0 < TokenTiles; n0 += ahead) {
-        std::uint32_t b[ahead][2 * steps];
-        sum d[ahead][RowTiles][4];
+    for (int n0 = 0; n0 < TokenTiles; n0 += ahead) {
+      sum d[ahead][RowTiles][4];
+      std::int32_t total[ahead][4];
 #pragma unroll
-        for (int n = 0; n < ahead; ++n) {
-          load(n0 + n, b[n]);
+      for (int n = 0; n < ahead; ++n) {
+        total[n][0] = totals[n0 + n][0];
+        total[n][1] = totals[n0 + n][1];
+        total[n][2] = total[n][3] = 0;
 #pragma unroll
-          for (int r = 0; r < RowTiles; ++r)
+        for (int r = 0; r < RowTiles; ++r)
 #pragma unroll
-            for (int i = 0; i < 4; ++i) d[n][r][i] = __float_as_int(acc[r][n0 + n][i]);
-        }
-#pragma unroll
-        for (int h = 0; h < 2; ++h)
-#pragma unroll
-          for (int n = 0; n < ahead; ++n)
-#pragma unroll
-            for (int r = 0; r < RowTiles; ++r)
-              mma(d[n][r], a[r][h][0], b[n][2 * h], b[n][2 * h + 1], d[n][r], typename Math::element{});
-#pragma unroll
-        for (int n = 0; n < ahead; ++n) {
-#pragma unroll
-          for (int r = 0; r < RowTiles; ++r)
-#pragma unroll
-            for (int i = 0; i < 4; ++i) acc[r][n0 + n][i] = __int_as_float(d[n][r][i]);
-          if (Sums) {
-            std::int32_t total[4] = {totals[n0 + n][0], totals[n0 + n][1], 0, 0};
-            const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
-#pragma unroll
-            for (int h = 0; h < 2; ++h) mma(total, one, b[n][2 * h], b[n][2 * h + 1], total, typename Math::element{});
-            totals[n0 + n][0] = total[0];
-            totals[n0 + n][1] = total[1];
-          }
-        }
+          for (int i = 0; i < 4; ++i) d[n][r][i] = from_register(acc[r][n0 + n][i], sum{});
       }
-    } else {
-      static_cast<void>(a), static_cast<void>(load);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        std::uint32_t b[ahead][half_words];
+#pragma unroll
+        for (int n = 0; n < ahead; ++n) load(n0 + n, h, b[n]);
+#pragma unroll
+        for (int e = 0; e < half_steps; ++e)
+#pragma unroll
+          for (int n = 0; n < ahead; ++n) {
+#pragma unroll
+            for (int r = 0; r < RowTiles; ++r) add_step(d[n][r], a[r][h][e], b[n][2 * e], b[n][2 * e + 1], false);
+            if constexpr (Sums && Math::is_integer) {
+              const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
+              add_step(total[n], one, b[n][0], b[n][1], false);
+            }
+          }
+      }
+#pragma unroll
+      for (int n = 0; n < ahead; ++n) {
+        totals[n0 + n][0] = total[n][0];
+        totals[n0 + n][1] = total[n][1];
+#pragma unroll
+        for (int r = 0; r < RowTiles; ++r)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) acc[r][n0 + n][i] = to_register(d[n][r][i]);
+      }
     }
   }
 
@@ -198,8 +204,8 @@ struct warp_product {
       for (int r = 0; r < RowTiles; ++r) {
         const number_pair n = group == first || row_tile + r >= w.row_tiles
                                   ? numbers[r].scale[H]
-                                  : load_pair(w.scales, w.pair(row_tile + r, group, lane / 4), w.wide_scales);
-        scale[r] = n.floats(w.wide_scales);
+                                  : load_pair(w.scales, w.pair(row_tile + r, group, lane / 4), !Plain && w.wide_scales);
+        scale[r] = n.floats(!Plain && w.wide_scales);
       }
       add_span<H, H + 1>(w, x, a, scale, group, row_tile, token, lane, own == group, load);
     }
@@ -210,32 +216,34 @@ struct warp_product {
   QLITE_DEVICE void add_span(const weights& w, const inputs& x, const std::uint32_t (&a)[RowTiles][2][half_steps][4],
                              const float2 (&scale)[RowTiles], std::uint32_t group, std::uint32_t row_tile,
                              std::uint32_t token, std::uint32_t lane, bool mine, Load&& load) {
-    constexpr int begin = H0 * half_steps, end = H1 * half_steps;
     const bool group_scales = Math::is_integer && x.scale_groups > 1;
 #pragma unroll
     for (int n0 = 0; n0 < TokenTiles; n0 += ahead) {
-      std::uint32_t b[ahead][2 * steps];
-#pragma unroll
-      for (int n = 0; n < ahead; ++n) {
-        load(n0 + n, b[n]);
-        if (H1 - H0 == 1 && !mine) {
-#pragma unroll
-          for (int i = 0; i < 2 * steps; ++i) b[n][i] = 0;
-        }
-      }
       sum d[ahead][RowTiles][4], total[ahead][4];
 #pragma unroll
-      for (int s = begin; s < end; ++s)
+      for (int h = H0; h < H1; ++h) {
+        std::uint32_t b[ahead][half_words];
 #pragma unroll
         for (int n = 0; n < ahead; ++n) {
+          load(n0 + n, h, b[n]);
+          if (H1 - H0 == 1 && !mine) {
 #pragma unroll
-          for (int r = 0; r < RowTiles; ++r)
-            add_step(d[n][r], a[r][s / half_steps][s % half_steps], b[n][2 * s], b[n][2 * s + 1], s == begin);
-          if (Sums) {
-            const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
-            add_step(total[n], one, b[n][2 * s], b[n][2 * s + 1], s == begin);
+            for (int i = 0; i < half_words; ++i) b[n][i] = 0;
           }
         }
+#pragma unroll
+        for (int e = 0; e < half_steps; ++e)
+#pragma unroll
+          for (int n = 0; n < ahead; ++n) {
+            const bool first = h == H0 && e == 0;
+#pragma unroll
+            for (int r = 0; r < RowTiles; ++r) add_step(d[n][r], a[r][h][e], b[n][2 * e], b[n][2 * e + 1], first);
+            if (Sums) {
+              const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
+              add_step(total[n], one, b[n][2 * e], b[n][2 * e + 1], first);
+            }
+          }
+      }
 #pragma unroll
       for (int n = 0; n < ahead; ++n) {
         float factor[2] = {1.0f, 1.0f};    // scales of the two tokens of this lane
@@ -252,6 +260,11 @@ struct warp_product {
       }
     }
   }
+
+  QLITE_DEVICE static float from_register(float x, float) { return x; }
+  QLITE_DEVICE static std::int32_t from_register(float x, std::int32_t) { return __float_as_int(x); }
+  QLITE_DEVICE static float to_register(float x) { return x; }
+  QLITE_DEVICE static float to_register(std::int32_t x) { return __int_as_float(x); }
 
   /// d += a b, or d = a b where it is the first.
   QLITE_DEVICE static void add_step(sum (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
@@ -333,19 +346,21 @@ QLITE_DEVICE void finish(Part&& part, std::uint32_t parts, std::uint32_t rows, s
         const ::int4 v = *reinterpret_cast<const ::int4*>(part(p) + token * stride + row);
         s.x += v.x, s.y += v.y, s.z += v.z, s.w += v.w;
       }
-      const float f[4] = {static_cast<float>(s.x), static_cast<float>(s.y), static_cast<float>(s.z),
-                          static_cast<float>(s.w)};
-      for (std::uint32_t j = 0; w.groups != 0 && j < 4; ++j) {
-        const std::size_t n = tile_number(row0 + row + j, 0, 1);
-        const float scale = w.wide_scales ? __ldg(reinterpret_cast<const float*>(w.scales) + n)
-                                          : __half2float(__ldg(reinterpret_cast<const __half*>(w.scales) + n));
-        y[j] = __fmaf_rn(f[j], scale, 0.0f);
-      }
+      y[0] = static_cast<float>(s.x), y[1] = static_cast<float>(s.y);
+      y[2] = static_cast<float>(s.z), y[3] = static_cast<float>(s.w);
     } else {
 #pragma unroll 4
       for (std::uint32_t p = 0; p < parts; ++p) {
         const float4 v = *reinterpret_cast<const float4*>(part(p) + token * stride + row);
         y[0] += v.x, y[1] += v.y, y[2] += v.z, y[3] += v.w;
+      }
+    }
+    if (kind == span_kind::whole) {
+      for (std::uint32_t j = 0; w.groups != 0 && j < 4; ++j) {
+        const std::size_t n = tile_number(row0 + row + j, 0, 1);
+        const float scale = w.wide_scales ? __ldg(reinterpret_cast<const float*>(w.scales) + n)
+                                          : __half2float(__ldg(reinterpret_cast<const __half*>(w.scales) + n));
+        y[j] = __fmaf_rn(y[j], scale, 0.0f);
       }
     }
     if (Integer) {
