@@ -185,13 +185,23 @@ inline cudaError_t gemm(const X& x, const packed_view<Scheme>& w, matrix_view<T>
                      kernels::lower(epilogue)};
   constexpr bool sums = traits::has_offset || (math::is_integer && traits::has_zero_point);
   constexpr bool plain = traits::is_symmetric && std::is_same_v<typename traits::scale, float16>;
-  // Which of the two is known at compile time for most schemes.
-  constexpr std::size_t group = detail::static_group_size<typename traits::granularity>;
-  if constexpr (traits::grouped && (traits::dynamic_group || group % detail::tile_cols != 0)) {
-    if (kernels::span_of(weights, math::is_integer) == kernels::span_kind::run)
-      return kernels::launcher<math, traits::bits, sums, true, plain, out_type>{weights, in, out, stream}.run(choice);
+  // Which kernels a scheme can need is known at compile time; only a group size given at run time needs two kinds.
+  using kernels::span_kind;
+  const auto run = [&](auto span) {
+    constexpr span_kind kind = decltype(span)::value;
+    return kernels::launcher<math, traits::bits, sums, kind, plain, out_type>{weights, in, out, stream}.run(choice);
+  };
+  constexpr bool whole_tiles = detail::static_group_size<typename traits::granularity> % detail::tile_cols == 0;
+  if constexpr (!traits::grouped && !traits::has_offset) {
+    return run(std::integral_constant<span_kind, span_kind::whole>{});
+  } else if constexpr (!traits::grouped || (!traits::dynamic_group && whole_tiles)) {
+    return run(std::integral_constant<span_kind, span_kind::tile>{});
+  } else if constexpr (traits::dynamic_group) {
+    return t.groups <= 1 || t.group % detail::tile_cols == 0 ? run(std::integral_constant<span_kind, span_kind::tile>{})
+                                                             : run(std::integral_constant<span_kind, span_kind::run>{});
+  } else {
+    return run(std::integral_constant<span_kind, span_kind::run>{});
   }
-  return kernels::launcher<math, traits::bits, sums, false, plain, out_type>{weights, in, out, stream}.run(choice);
 }
 
 /// The same with the table's choice.

@@ -40,21 +40,29 @@ QLITE_CUDA_BEGIN_FUNCTIONS
 inline kernel_choice choose_kernel(const product_shape& s) noexcept {
   kernel_choice c;
   const std::size_t row_tiles = s.n / 16 + (s.n % 16 != 0);
+  const auto blocks_of = [&](std::size_t warps, std::size_t tokens) {
+    return (row_tiles + 2 * warps - 1) / (2 * warps) * ((s.m + tokens - 1) / tokens);
+  };
+  const auto sms = static_cast<std::size_t>(s.multiprocessors);
   if (s.m <= 16) {
+    // Warps share K while there are too few blocks to fill the device; rows share loads of X once there are enough.
     c.family = kernel_family::direct;
     c.token_tiles = s.m <= 8 ? 1 : 2;
-    c.warps = row_tiles <= 384 ? 16 : 8;
-    c.row_tiles = row_tiles > 640 ? 2 : 1;
+    c.warps = row_tiles < 3 * sms ? 16 : row_tiles < 6 * sms ? 8 : 4;
+    c.row_tiles = row_tiles * 3 < 4 * sms ? 1 : 2;
+    if (s.integer && c.token_tiles == 1) c.row_tiles = 1;
+    if (c.token_tiles == 2 && c.warps <= 8 && s.bits == 4 && !s.integer) c.row_tiles = 4;
     return c;
   }
   c.family = kernel_family::staged;
   c.token_tiles = s.m <= 32 ? 4 : s.m <= 64 ? 8 : 16;
-  const std::size_t token_blocks = (s.m + 8u * c.token_tiles - 1) / (8u * c.token_tiles);
+  if (s.m <= 128 && blocks_of(8, 128) * 2 < sms && c.token_tiles == 16) c.token_tiles = 8;
+  const std::size_t tokens = 8u * c.token_tiles;
+  // Tall blocks, each in a cluster of two along K if that still fits the device once; else fewer rows a block.
   c.warps = 8;
-  // Fewer rows to a block, and more warps along K, until the blocks fill the device.
-  while (c.warps > 1 && (row_tiles + 2u * c.warps - 1) / (2u * c.warps) * token_blocks * 10 <
-                            static_cast<std::size_t>(s.multiprocessors) * 8)
+  while (c.warps > 1 && blocks_of(c.warps, tokens) * (s.clusters ? 2 : 1) * 10 < 8 * sms)
     c.warps = static_cast<std::uint8_t>(c.warps / 2);
+  if (s.clusters && blocks_of(c.warps, tokens) * 2 <= sms + sms / 8) c.cluster = 2;
   return c;
 }
 

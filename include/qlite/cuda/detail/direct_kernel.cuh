@@ -17,10 +17,11 @@
 QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
 
-template <class Math, int Bits, bool Sums, bool Run, bool Plain, int RowTiles, int TokenTiles, int Depth, int Step,
-          class Out>
-__global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTiles == 1 && !Run ? 2 : 1)
-    direct_kernel(weights w, inputs x, Out out, span_kind kind, std::uint32_t row_blocks) {
+template <class Math, int Bits, bool Sums, span_kind Span, bool Plain, int RowTiles, int TokenTiles, int Depth,
+          int Step, class Out>
+__global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256,
+                                  RowTiles* TokenTiles == 1 && Span != span_kind::run ? 2 : 1)
+    direct_kernel(weights w, inputs x, Out out, std::uint32_t row_blocks) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ float4 shared_memory[];
   constexpr int planes = Bits / 4, words = 2 * Math::steps;
@@ -28,10 +29,10 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTile
   const std::uint32_t row_tile = blockIdx.x % row_blocks * RowTiles, token0 = blockIdx.x / row_blocks * TokenTiles * 8;
 
   constexpr std::uint32_t tile_size = 512 * planes;
-  warp_product<Math, Bits, Sums, Run, Plain, RowTiles, TokenTiles> product(w);
+  warp_product<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles> product(w);
   if (warp < w.col_tiles) {
     // Rows of W and of X beyond the last stand for the last: their results are not stored.
-    const number_source<Run, Plain, RowTiles> source(w, row_tile, lane);
+    const number_source<Span, Plain, RowTiles> source(w, row_tile, lane);
     const std::byte* codes[RowTiles];    // of the next tile to load
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r)
@@ -72,11 +73,11 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTile
     };
 
     static_assert(Depth % Step == 0, "a step takes its tiles from the ones under way");
-    tile_numbers<Run> numbers[Depth][RowTiles];
+    tile_numbers<Span> numbers[Depth][RowTiles];
 #pragma unroll
     for (int d = 0; d < Depth; ++d) {
       load_codes(raw[d], warp + d * warps);
-      if (warp + d * warps < w.col_tiles) source.load(w, kind, warp + d * warps, lane, numbers[d]);
+      if (warp + d * warps < w.col_tiles) source.load(w, warp + d * warps, lane, numbers[d]);
     }
     for (std::uint32_t first = warp; first < w.col_tiles; first += Depth * warps) {
 #pragma unroll
@@ -90,25 +91,26 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256, RowTiles* TokenTile
         for (int d = 0; d < Step; ++d) {
           const std::uint32_t tile = first + (d0 + d) * warps, next = tile + Depth * warps;
           if (tile >= w.col_tiles) break;
-          product.add_tile(w, x, kind, raw[d0 + d], numbers[d0 + d], row_tile, tile, token0, lane,
+          product.add_tile(w, x, raw[d0 + d], numbers[d0 + d], row_tile, tile, token0, lane,
                            [&](int n, int h, std::uint32_t(&to)[words / 2]) {
 #pragma unroll
                              for (int i = 0; i < words / 2; ++i) to[i] = b[d][n][words / 2 * h + i];
                            });
           load_codes(raw[d0 + d], next);
-          if (next < w.col_tiles) source.load(w, kind, next, lane, numbers[d0 + d]);
+          if (next < w.col_tiles) source.load(w, next, lane, numbers[d0 + d]);
         }
       }
     }
   }
-  if (Math::is_integer && kind == span_kind::whole) product.end_whole(w, row_tile, lane);
+  if (Math::is_integer && Span == span_kind::whole) product.end_whole(w, row_tile, lane);
 
   constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
   auto* const parts = reinterpret_cast<float*>(shared_memory);
   spill<RowTiles, TokenTiles>(product, parts + warp * tokens * (rows + 4), rows + 4, 0, lane);
   __syncthreads();
-  finish<Math::is_integer>([&](std::uint32_t p) { return static_cast<const float*>(parts + p * tokens * (rows + 4)); },
-                           warps, rows, 0, tokens, row_tile * 16, token0, w, x, kind, out);
+  finish<Span, Math::is_integer>(
+      [&](std::uint32_t p) { return static_cast<const float*>(parts + p * tokens * (rows + 4)); }, warps, rows, 0,
+      tokens, row_tile * 16, token0, w, x, out);
 #endif
 }
 

@@ -24,7 +24,7 @@ inline cudaError_t compiled_for(Kernel kernel, int& architecture) noexcept {
   return status == cudaErrorInvalidDeviceFunction ? cudaErrorNoKernelImageForDevice : status;
 }
 
-template <class Math, int Bits, bool Sums, bool Run, bool Plain, class Out>
+template <class Math, int Bits, bool Sums, span_kind Span, bool Plain, class Out>
 struct launcher {
   const weights& w;
   const inputs& x;
@@ -33,7 +33,8 @@ struct launcher {
 
   cudaError_t simple() const noexcept {
     const std::size_t warps = std::size_t{out.rows} * out.columns;
-    return launch(simple_kernel<Math, Bits, Out>, blocks_for(32 * warps), 256, 0, stream, w, x, out);
+    return launch(simple_kernel<Math, Bits, Span == span_kind::whole, Out>, blocks_for(32 * warps), 256, 0, stream, w,
+                  x, out);
   }
 
   template <int RowTiles, int TokenTiles>
@@ -41,10 +42,9 @@ struct launcher {
     constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
     const std::uint32_t row_blocks = (w.row_tiles + RowTiles - 1) / RowTiles;
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch(direct_kernel<Math, Bits, Sums, Run, Plain, RowTiles, TokenTiles, direct_depth<Bits, RowTiles>,
+    return launch(direct_kernel<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles, direct_depth<Bits, RowTiles>,
                                 direct_step, Out>,
-                  blocks, 32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out,
-                  span_of(w, Math::is_integer), row_blocks);
+                  blocks, 32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out, row_blocks);
   }
 
   template <int TokenTiles, int Depth = 1>
@@ -64,16 +64,18 @@ struct launcher {
     }
     const std::uint32_t row_blocks = (w.row_tiles + warps_n * row_tiles - 1) / (warps_n * row_tiles);
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch_clusters(cluster, staged_kernel<Math, Bits, Sums, Run, Plain, row_tiles, TokenTiles, Depth, Out>,
-                           cluster * blocks, 32 * staged_warps, shared, stream, w, x, out, span_of(w, Math::is_integer),
-                           row_blocks, warps_n, cluster);
+    return launch_clusters(cluster, staged_kernel<Math, Bits, Sums, Span, Plain, row_tiles, TokenTiles, Depth, Out>,
+                           cluster * blocks, 32 * staged_warps, shared, stream, w, x, out, row_blocks, warps_n,
+                           cluster);
   }
 
   cudaError_t run(kernel_choice c) const noexcept {
+    // Longer integer sums would overflow; they are rare enough to be left to the simple kernel.
+    if (Math::is_integer && Span == span_kind::whole && w.cols > 65536) return simple();
     if (c.family == kernel_family::simple) return simple();
     int architecture = 0;
     QLITE_CUDA_RETURN_IF_ERROR(compiled_for(
-        direct_kernel<Math, Bits, Sums, Run, Plain, 1, 1, direct_depth<Bits, 1>, direct_step, Out>, architecture));
+        direct_kernel<Math, Bits, Sums, Span, Plain, 1, 1, direct_depth<Bits, 1>, direct_step, Out>, architecture));
     const bool tensor = architecture >= 80;
     int device = 0, multiprocessors = 0, shared = 0;
     QLITE_CUDA_RETURN_IF_ERROR(cudaGetDevice(&device));

@@ -22,11 +22,11 @@ QLITE_DEVICE float number_at(const std::byte* numbers, std::size_t n, bool wide)
   return wide ? reinterpret_cast<const float*>(numbers)[n] : __half2float(reinterpret_cast<const __half*>(numbers)[n]);
 }
 
-template <class Math, int Bits, class Out>
+template <class Math, int Bits, bool Whole, class Out>
 __global__ void __launch_bounds__(256) simple_kernel(weights w, inputs x, Out out) {
   const std::uint32_t lane = threadIdx.x % 32;
   const std::size_t count = std::size_t{out.rows} * out.columns, warps = std::size_t{gridDim.x} * blockDim.x / 32;
-  const bool whole = Math::is_integer && span_of(w, true) == span_kind::whole;
+  const bool whole = Whole && Math::is_integer && w.cols <= 65536;    // an integer sum spans at most so many k
   for (std::size_t i = (std::size_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32; i < count; i += warps) {
     const auto m = static_cast<std::uint32_t>(i / out.columns), n = static_cast<std::uint32_t>(i % out.columns);
     const std::byte* const xs = x.data + m * x.row_bytes;

@@ -36,9 +36,10 @@ QLITE_INLINE std::size_t staged_bytes(std::uint32_t warps_n) noexcept {
   return max_of(staged_stages<TokenTiles> * stage, sums);
 }
 
-template <class Math, int Bits, bool Sums, bool Run, bool Plain, int RowTiles, int TokenTiles, int Depth, class Out>
+template <class Math, int Bits, bool Sums, span_kind Span, bool Plain, int RowTiles, int TokenTiles, int Depth,
+          class Out>
 __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
-    staged_kernel(weights w, inputs x, Out out, span_kind kind, std::uint32_t row_blocks, std::uint32_t warps_n,
+    staged_kernel(weights w, inputs x, Out out, std::uint32_t row_blocks, std::uint32_t warps_n,
                   std::uint32_t cluster) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ float4 shared_memory[];
@@ -104,13 +105,13 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
     commit_copies();
   };
 
-  warp_product<Math, Bits, Sums, Run, Plain, RowTiles, TokenTiles> product(w);
+  warp_product<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles> product(w);
 #pragma unroll 1
   for (std::uint32_t s = 0; s + 1 < ring; ++s) fill(s, s);
 
-  const number_source<Run, Plain, RowTiles> source(w, row_tile, lane);
-  tile_numbers<Run> numbers[RowTiles], next[RowTiles];
-  if (stages != 0) source.load(w, kind, min(tile_of(0) + warp_k * depth, w.col_tiles - 1), lane, next);
+  const number_source<Span, Plain, RowTiles> source(w, row_tile, lane);
+  tile_numbers<Span> numbers[RowTiles], next[RowTiles];
+  if (stages != 0) source.load(w, min(tile_of(0) + warp_k * depth, w.col_tiles - 1), lane, next);
   std::uint32_t slot = 0, filled = ring - 1;    // places in the ring: of the stage to multiply, of the one to fill
 #pragma unroll 1
   for (std::uint32_t stage = 0; stage < stages; ++stage) {
@@ -126,7 +127,7 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
 #pragma unroll
       for (int r = 0; r < RowTiles; ++r) numbers[r] = next[r];
       const std::uint32_t following = j + 1 < depth ? tile + 1 : tile_of(stage + 1) + warp_k * depth;
-      source.load(w, kind, min(following, w.col_tiles - 1), lane, next);
+      source.load(w, min(following, w.col_tiles - 1), lane, next);
       if (tile >= w.col_tiles) break;
       uint4 raw[RowTiles][planes];
 #pragma unroll
@@ -137,7 +138,7 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
                                                       512 * p + 16 * lane);
       const std::byte* const row = from + ((warp_k * depth + j) * tokens + lane / 4) * Math::row_bytes;
       const std::uint32_t t = lane % 4, swizzle = lane / 4 & 1;
-      product.add_tile(w, x, kind, raw, numbers, row_tile, tile, token0, lane,
+      product.add_tile(w, x, raw, numbers, row_tile, tile, token0, lane,
                        [&](int n, int h, std::uint32_t(&to)[words / 2]) {
                          if constexpr (Math::is_integer) {
                            const auto* const at = row + 8 * n * Math::row_bytes + 16 * t + 8 * h;
@@ -155,7 +156,7 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
                        });
     }
   }
-  if (Math::is_integer && kind == span_kind::whole) product.end_whole(w, row_tile, lane);
+  if (Math::is_integer && Span == span_kind::whole) product.end_whole(w, row_tile, lane);
   wait_copies<0>();
   __syncthreads();
 
@@ -166,17 +167,17 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
   if (cluster > 1) {
     arrive_in_cluster();
     wait_for_cluster();
-    finish<Math::is_integer>([&](std::uint32_t p) { return in_block(parts + p % warps_k * part_size, p / warps_k); },
-                             cluster * warps_k, rows, tokens / cluster * rank, tokens / cluster * (rank + 1),
-                             first_tile * 16, token0, w, x, kind, out);
+    finish<Span, Math::is_integer>(
+        [&](std::uint32_t p) { return in_block(parts + p % warps_k * part_size, p / warps_k); }, cluster * warps_k,
+        rows, tokens / cluster * rank, tokens / cluster * (rank + 1), first_tile * 16, token0, w, x, out);
     arrive_in_cluster();    // nobody leaves before all have read
     wait_for_cluster();
     return;
   }
 #endif
   __syncthreads();
-  finish<Math::is_integer>([&](std::uint32_t p) { return static_cast<const float*>(parts + p * part_size); }, warps_k,
-                           rows, 0, tokens, first_tile * 16, token0, w, x, kind, out);
+  finish<Span, Math::is_integer>([&](std::uint32_t p) { return static_cast<const float*>(parts + p * part_size); },
+                                 warps_k, rows, 0, tokens, first_tile * 16, token0, w, x, out);
 #endif
 }
 

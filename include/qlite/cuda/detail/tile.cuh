@@ -12,27 +12,22 @@ namespace kernels {
 
 /// How scales meet sums.
 enum class span_kind : std::uint8_t {
-  whole,    ///< one group: sums are scaled at the end, of integers as integers
-  tile,     ///< once a tile
+  whole,    ///< one group: sums are scaled at the end, of integers (up to 65,536 k) as integers
+  tile,     ///< once a tile: groups of a multiple of 64, or one group with offsets
   run       ///< runs of 32 k, which several groups may share
 };
 
-__host__ __device__ inline span_kind span_of(const weights& w, bool integer) {
-  if (w.groups <= 1 && w.offsets == nullptr && (!integer || w.cols <= 65536)) return span_kind::whole;
-  return w.groups <= 1 || w.group % tile_cols == 0 ? span_kind::tile : span_kind::run;
-}
-
 /// The numbers of a tile of 16 rows, for each span of it: the scales of the group of its first k, and the zero points
 /// of the group of the lane's own k.
-template <bool Run>
+template <span_kind Span>
 struct tile_numbers {
-  static constexpr unsigned spans = Run ? 2 : 1;
+  static constexpr unsigned spans = Span == span_kind::run ? 2 : 1;
   number_pair scale[spans];
   std::uint32_t zeros[spans];
 };
 
 /// Where a lane finds the numbers of its rows. Plain: float16 scales and no zero points, the most frequent kind.
-template <bool Run, bool Plain, int RowTiles>
+template <span_kind Span, bool Plain, int RowTiles>
 struct number_source {
   const std::byte* scales[RowTiles];
   const std::byte* zeros[RowTiles];
@@ -49,13 +44,13 @@ struct number_source {
     }
   }
 
-  QLITE_DEVICE void load(const weights& w, span_kind kind, std::uint32_t col_tile, std::uint32_t lane,
-                         tile_numbers<Run> (&to)[RowTiles]) const {
-    if (w.groups == 0 || (Plain && kind == span_kind::whole)) return;
+  QLITE_DEVICE void load(const weights& w, std::uint32_t col_tile, std::uint32_t lane,
+                         tile_numbers<Span> (&to)[RowTiles]) const {
+    if (w.groups == 0 || (Plain && Span == span_kind::whole)) return;
 #pragma unroll
-    for (unsigned h = 0; h < tile_numbers<Run>::spans; ++h) {
+    for (unsigned h = 0; h < tile_numbers<Span>::spans; ++h) {
       std::uint32_t group = w.group_of(col_tile * 64 + 32 * h), own = group;
-      if (Run) {
+      if (Span == span_kind::run) {
         group = min(group, w.groups - 1);
         own = min(w.group_of(col_tile * 64 + 32 * h + 8 * (lane % 4)), w.groups - 1);
       }
@@ -70,8 +65,8 @@ struct number_source {
 };
 
 /// Sums of RowTiles x 16 rows by TokenTiles x 8 tokens in the registers of a warp. Sums: the sum of the activations is
-/// needed too, for offsets or, of integers, for zero points. Run: spans are runs of 32 k.
-template <class Math, int Bits, bool Sums, bool Run, bool Plain, int RowTiles, int TokenTiles>
+/// needed too, for offsets or, of integers, for zero points.
+template <class Math, int Bits, bool Sums, span_kind Span, bool Plain, int RowTiles, int TokenTiles>
 struct warp_product {
   static constexpr int steps = Math::steps, half_steps = steps / 2;
   static constexpr int planes = Bits / 4;
@@ -100,8 +95,8 @@ struct warp_product {
 
   /// Adds one tile of 64 k. `load(n, h, b)` gives the words of token tile n for half h of the tile, two for each step.
   template <class Load>
-  QLITE_DEVICE void add_tile(const weights& w, const inputs& x, span_kind kind, const uint4 (&raw)[RowTiles][planes],
-                             const tile_numbers<Run> (&numbers)[RowTiles], std::uint32_t row_tile,
+  QLITE_DEVICE void add_tile(const weights& w, const inputs& x, const uint4 (&raw)[RowTiles][planes],
+                             const tile_numbers<Span> (&numbers)[RowTiles], std::uint32_t row_tile,
                              std::uint32_t col_tile, std::uint32_t token, std::uint32_t lane, Load&& load) {
     std::uint32_t a[RowTiles][2][half_steps][4];
 #pragma unroll
@@ -109,14 +104,15 @@ struct warp_product {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         typename Math::zeros z = no_zeros;
-        if (!Plain && w.zeros != nullptr) z = Math::template make_zeros<Bits>(numbers[r].zeros[Run ? h : 0]);
+        if (!Plain && w.zeros != nullptr)
+          z = Math::template make_zeros<Bits>(numbers[r].zeros[Span == span_kind::run ? h : 0]);
         Math::decode(raw[r], h, z, a[r][h]);
       }
     const std::uint32_t k = col_tile * static_cast<std::uint32_t>(tile_cols);
-    if constexpr (Run) {
+    if constexpr (Span == span_kind::run) {
       add_run<0>(w, x, a, numbers, k, row_tile, token, lane, load);
       add_run<1>(w, x, a, numbers, k + 32, row_tile, token, lane, load);
-    } else if (kind == span_kind::whole) {
+    } else if constexpr (Span == span_kind::whole) {
       add_whole(a, load);
     } else {
       float2 scale[RowTiles];
@@ -193,7 +189,7 @@ struct warp_product {
   /// 32 k from k on: one pass for each group that they meet.
   template <int H, class Load>
   QLITE_DEVICE void add_run(const weights& w, const inputs& x, const std::uint32_t (&a)[RowTiles][2][half_steps][4],
-                            const tile_numbers<Run> (&numbers)[RowTiles], std::uint32_t k, std::uint32_t row_tile,
+                            const tile_numbers<Span> (&numbers)[RowTiles], std::uint32_t k, std::uint32_t row_tile,
                             std::uint32_t token, std::uint32_t lane, Load&& load) {
     if (k >= w.cols) return;
     const std::uint32_t first = w.group_of(k), last = w.group_of(min(k + 31, w.cols - 1));
@@ -330,16 +326,16 @@ QLITE_DEVICE void spill(const Product& p, float* part, std::uint32_t stride, std
 /// Adds the partial results of a block in order, applies what comes last (scales of tokens, the scale of an integer
 /// sum, the epilogue) and writes tokens [token_begin, token_end) of the block. `part(i)` is where partial result i
 /// lies, [tokens][rows + 4].
-template <bool Integer, class Out, class Part>
+template <span_kind Span, bool Integer, class Out, class Part>
 QLITE_DEVICE void finish(Part&& part, std::uint32_t parts, std::uint32_t rows, std::uint32_t token_begin,
                          std::uint32_t token_end, std::uint32_t row0, std::uint32_t token0, const weights& w,
-                         const inputs& x, span_kind kind, const Out& out) {
+                         const inputs& x, const Out& out) {
   const std::uint32_t stride = rows + 4, quads = rows / 4;
   for (std::uint32_t i = threadIdx.x; i < quads * (token_end - token_begin); i += blockDim.x) {
     const std::uint32_t token = token_begin + i / quads, row = i % quads * 4;
     if (token0 + token >= out.rows || row0 + row >= out.columns) continue;
     float y[4] = {};
-    if (Integer && kind == span_kind::whole) {
+    if (Integer && Span == span_kind::whole) {
       ::int4 s = make_int4(0, 0, 0, 0);
 #pragma unroll 4
       for (std::uint32_t p = 0; p < parts; ++p) {
@@ -355,7 +351,7 @@ QLITE_DEVICE void finish(Part&& part, std::uint32_t parts, std::uint32_t rows, s
         y[0] += v.x, y[1] += v.y, y[2] += v.z, y[3] += v.w;
       }
     }
-    if (kind == span_kind::whole) {
+    if (Span == span_kind::whole) {
       for (std::uint32_t j = 0; w.groups != 0 && j < 4; ++j) {
         const std::size_t n = tile_number(row0 + row + j, 0, 1);
         const float scale = w.wide_scales ? __ldg(reinterpret_cast<const float*>(w.scales) + n)
