@@ -4,6 +4,7 @@
 #include <qlite/core/executor.hpp>
 #include <qlite/evaluate/error_metrics.hpp>
 #include <qlite/quantize/dequantize.hpp>
+#include <qlite/quantize/scaled_matrix.hpp>
 
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
@@ -148,6 +149,25 @@ template <class T, class Scheme, class U, class Executor = serial>
 [[nodiscard]] error_metrics output_metrics(matrix_view<T> W, const quantized_matrix<Scheme>& q, matrix_view<U> X,
                                            const Executor& executor = {}) {
   return output_metrics(W, q.view(), X, executor);
+}
+
+/// The same for weights with an input scale: the codes of W diag(s) against inputs x / s.
+template <class T, class Scheme, class U, class Executor = serial>
+[[nodiscard]] error_metrics output_metrics(matrix_view<T> W, const scaled_matrix<Scheme>& q, matrix_view<U> X,
+                                           const Executor& executor = {}) {
+  static_assert(detail::is_element<std::remove_const_t<U>>, "qlite: X is a matrix of float, float16 or bfloat16");
+  impl::check_twin(W, q.codes().view());
+  impl::check_matrix("X", X);
+  impl::check_equal("the columns of X", X.cols(), "columns of W", W.cols());
+  impl::check_scale(q.input_scale(), W.cols());
+  return impl::compare_outputs(
+      matrix_view<const std::remove_const_t<T>>(W), matrix_view<const std::remove_const_t<U>>(X),
+      [&](std::size_t r, double* out, float* floats) {
+        impl::dequantize_row(q.codes().view(), r, floats);
+        for (std::size_t c = 0; c < q.cols(); ++c)
+          out[c] = static_cast<double>(floats[c]) / static_cast<double>(q.input_scale()[c]);
+      },
+      executor);
 }
 
 /// The relative error of a layer's output, |X (W - q)^T| / |X W^T| in the Frobenius norm: the `relative_error` of
