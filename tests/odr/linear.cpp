@@ -1,8 +1,12 @@
 // Compiled once per instruction set, each time with its own flags, ODR_NAME and ODR_BACKEND.
 #include "linear.hpp"
 
+#include <qlite/evaluate.hpp>
+#include <qlite/evaluate/workspace_plan.hpp>
 #include <qlite/gemm.hpp>
 #include <qlite/quantize.hpp>
+
+#include <cstring>
 
 namespace ql = qlite;
 using w8 = ql::scheme<ql::int8, ql::per_channel>;
@@ -41,4 +45,31 @@ void ODR_NAME(const linear_problem& p, float* exact, float* rounded) {
 
   ql::gemm(X, packed, result(rounded, 0));
   ql::gemm(X, ql::pack<ql::cpu::generic>(q4), result(rounded, 1), ql::epilogue::chain(bias, ql::epilogue::silu{}));
+
+  // Figures of an evaluation, in the first numbers of a result. What they are is not the point here.
+  const ql::matrix_view<float> Y = result(rounded, 0);
+  float* const figure = rounded + 2 * p.m * p.n;
+  std::memset(figure, 0, p.m * p.n * sizeof(float));
+  figure[0] = static_cast<float>(ql::output_error(W, q4, X) + ql::weight_metrics(W, q4).cosine());
+  ql::logit_metrics logits;
+  ql::observe(logits, result(rounded, 1), Y);
+  ql::perplexity perplexity;
+  perplexity.observe(ql::negative_log_likelihood(Y.data(), p.n, 0));
+  figure[1] = static_cast<float>(logits.mean_divergence() / perplexity.value() + ql::compare(Y, Y).mse());
+  figure[2] = static_cast<float>(ql::recall_at_k(p.bias, p.bias, p.n, 3) + ql::rank_correlation(p.bias, p.bias, p.n));
+  ql::layer_option options[2];
+  std::size_t chosen;
+  ql::measure_sensitivity<ODR_BACKEND, ql::scheme_list<w8, w4_asymmetric>>(W, X, &info, 1, ql::rtn{}, options);
+  options[1] = ql::float16_option(W, X);
+  figure[3] = static_cast<float>(ql::assign_under_bytes({options, 1, 2}, 1u << 20, &chosen).error +
+                                 ql::assign_under_error({options, 1, 2}, 1.0, &chosen).error);
+  ql::shadow_options every_call;
+  every_call.period = 1;
+  ql::shadow_check watch(W, every_call,
+                         [&](const ql::shadow_report& r) { figure[4] = static_cast<float>(r.now.relative_error()); });
+  watch(X, Y);
+  ql::memory_plan plan;
+  plan.add<ODR_BACKEND>(info, p.n, p.k);
+  plan.add_workspace(ql::planned_workspace_bytes<w8, ODR_BACKEND>(ql::dynamic<ql::int8>(X), p.n));
+  figure[5] = plan.total(1) > 0 ? 1.0f : 0.0f;
 }

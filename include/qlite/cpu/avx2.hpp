@@ -85,16 +85,19 @@ struct avx2_common {
     for (std::size_t i = 0; i < 2; ++i) w[0].v[i] = load(p + 32 * i);
   }
   template <code_kind C, int Zero>
-  QLITE_INLINE static floats code(words w, int shift) noexcept {
-    floats f;
-    for (std::size_t i = 0; i < 2; ++i) {
-      const __m256i c = C == code_kind::s8 ? _mm256_srai_epi32(_mm256_slli_epi32(w.v[i], 24 - shift), 24)
-                                           : _mm256_and_si256(_mm256_srli_epi32(w.v[i], shift),
-                                                              _mm256_set1_epi32(C == code_kind::u4 ? 15 : 255));
-      f.v[i] = floats::batch(_mm256_cvtepi32_ps(c));
+  struct decoder {
+    template <int Shift>
+    QLITE_INLINE floats code(words w) const noexcept {
+      floats f;
+      for (std::size_t i = 0; i < 2; ++i) {
+        const __m256i c = C == code_kind::s8 ? _mm256_srai_epi32(_mm256_slli_epi32(w.v[i], 24 - Shift), 24)
+                                             : _mm256_and_si256(_mm256_srli_epi32(w.v[i], Shift),
+                                                                _mm256_set1_epi32(C == code_kind::u4 ? 15 : 255));
+        f.v[i] = floats::batch(_mm256_cvtepi32_ps(c));
+      }
+      return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
     }
-    return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
-  }
+  };
   template <code_kind C>
   QLITE_INLINE static floats zero_floats(const std::byte* zeros) noexcept {
     floats f;

@@ -81,18 +81,21 @@ struct neon_common {
     return f;
   }
   template <code_kind C, int Zero>
-  QLITE_INLINE static floats code(words w, int shift) noexcept {
-    floats f;
-    for (std::size_t i = 0; i < 4; ++i) {
-      if constexpr (C == code_kind::s8)
-        f.v[i] = typename floats::batch(
-            vcvtq_f32_s32(vshrq_n_s32(vshlq_s32(vreinterpretq_s32_u32(w.v[i]), vdupq_n_s32(24 - shift)), 24)));
-      else
-        f.v[i] = typename floats::batch(vcvtq_f32_u32(
-            vandq_u32(vshlq_u32(w.v[i], vdupq_n_s32(-shift)), vdupq_n_u32(C == code_kind::u4 ? 15 : 255))));
+  struct decoder {
+    template <int Shift>
+    QLITE_INLINE floats code(words w) const noexcept {
+      floats f;
+      for (std::size_t i = 0; i < 4; ++i) {
+        if constexpr (C == code_kind::s8)
+          f.v[i] = typename floats::batch(
+              vcvtq_f32_s32(vshrq_n_s32(vshlq_s32(vreinterpretq_s32_u32(w.v[i]), vdupq_n_s32(24 - Shift)), 24)));
+        else
+          f.v[i] = typename floats::batch(vcvtq_f32_u32(
+              vandq_u32(vshlq_u32(w.v[i], vdupq_n_s32(-Shift)), vdupq_n_u32(C == code_kind::u4 ? 15 : 255))));
+      }
+      return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
     }
-    return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
-  }
+  };
 };
 
 template <>

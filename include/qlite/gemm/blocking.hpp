@@ -35,18 +35,27 @@ struct output {
   }
 };
 
+/// Rows of X that share one reading of the weights: as many as half of a large L2 cache holds, for every strip reads
+/// them again.
+QLITE_INLINE constexpr std::size_t rows_per_block(std::size_t row_bytes) noexcept {
+  const std::size_t rows = row_block_bytes / max_of<std::size_t>(row_bytes, 1) / least_block * least_block;
+  return max_of(least_block, min_of(row_block, rows));
+}
+
 /// How a product is cut into items.
 struct work_plan {
   std::size_t rows, strips, block_rows, group_strips, row_blocks, strip_groups, tasks;
 
-  QLITE_INLINE work_plan(std::size_t m, std::size_t n_strips, std::size_t tile_strips, std::size_t concurrency) noexcept
+  QLITE_INLINE work_plan(std::size_t m, std::size_t row_bytes, std::size_t n_strips, std::size_t tile_strips,
+                         std::size_t concurrency) noexcept
       : rows(m),
         strips(n_strips),
-        block_rows(row_block),
+        block_rows(rows_per_block(row_bytes)),
         group_strips(tile_strips),
         strip_groups(ceil_div(n_strips, tile_strips)) {
     // A narrow W alone cannot occupy every thread: smaller blocks of rows can.
-    while (block_rows > least_block && strip_groups * ceil_div(m, block_rows) < 2 * concurrency) block_rows /= 2;
+    while (block_rows > least_block && strip_groups * ceil_div(m, block_rows) < 2 * concurrency)
+      block_rows = block_rows / 2 / least_block * least_block;
     row_blocks = ceil_div(m, block_rows);
     tasks = min_of(concurrency, items());
   }
@@ -74,9 +83,9 @@ QLITE_INLINE void run_tasks(Executor& executor, std::size_t tasks, const F& f) {
 /// and as many rows as a tile has. (Panels of decoded codes, and tiles of several strips, were slower:
 /// benchmarks/NOTES.md.)
 template <class Out, class Executor>
-inline void integer_gemm(const integer_kernels& kernels, const packed_data& w, const input_rows& x, std::size_t m,
+inline void integer_gemm(const integer_kernels& set, const packed_data& w, const input_rows& x, std::size_t m,
                          const Out& out, Executor& executor) {
-  const work_plan work(m, w.shape.strips, 1, executor.concurrency());
+  const work_plan work(m, x.row_bytes, w.shape.strips, 1, executor.concurrency());
   run_tasks(executor, work.tasks, [&](std::size_t task) {
     const slice items = slice_of(work.items(), work.tasks, task);
     alignas(cache_line) float tile[largest_tile];
@@ -84,7 +93,7 @@ inline void integer_gemm(const integer_kernels& kernels, const packed_data& w, c
       const slice rows = work.rows_of(item);
       const std::size_t strip = work.strips_of(item).begin;
       for (std::size_t row = rows.begin, count; row < rows.end; row += count) {
-        const auto& tile_of = kernels.pick(rows.end - row);
+        const auto& tile_of = set.pick(rows.end - row);
         count = min_of(tile_of.rows, rows.end - row);
         tile_of.run({w.data + strip * w.shape.strip_bytes, &w.shape, x.panel(row), tile});
         out.store(tile, 1, count, 1, row, strip);
@@ -102,20 +111,20 @@ struct float_plan {
   work_plan work;
   std::size_t lines, panel_floats, sum_floats;
 
-  QLITE_INLINE float_plan(const float_kernels& kernels, const strip_shape& shape, std::size_t rows,
+  QLITE_INLINE float_plan(const float_kernels& set, const strip_shape& shape, std::size_t rows,
                           std::size_t concurrency) noexcept
-      : few(rows <= kernels.few_rows),
-        work(rows, shape.strips, few ? 1 : kernels.many.strips, concurrency),
+      : few(rows <= set.few_rows),
+        work(rows, few ? shape.cols * sizeof(float) : 0, shape.strips, few ? 1 : set.many.strips, concurrency),
         lines(float_panel_depth / shape.line_k),
-        panel_floats(few ? 0 : kernels.many.strips * strip_rows * float_panel_depth),
+        panel_floats(few ? 0 : set.many.strips * strip_rows * float_panel_depth),
         // for whole blocks even where the plan has smaller ones, so that fewer threads never need more
-        sum_floats(few ? 0 : kernels.many.strips * strip_rows * min_of(rows, row_block)) {}
+        sum_floats(few ? 0 : set.many.strips * strip_rows * min_of(rows, row_block)) {}
   QLITE_INLINE std::size_t task_floats() const noexcept { return panel_floats + sum_floats; }
 };
 
 template <class Out, class Executor>
-inline void float_gemm_few(const float_kernels& kernels, const float_plan& plan, const packed_data& w,
-                           const float_rows& x, const Out& out, Executor& executor) {
+inline void float_gemm_few(const float_kernels& set, const float_plan& plan, const packed_data& w, const float_rows& x,
+                           const Out& out, Executor& executor) {
   const work_plan& work = plan.work;
   run_tasks(executor, work.tasks, [&](std::size_t task) {
     const slice items = slice_of(work.items(), work.tasks, task);
@@ -124,7 +133,7 @@ inline void float_gemm_few(const float_kernels& kernels, const float_plan& plan,
       const slice rows = work.rows_of(item);
       const std::size_t strip = work.strips_of(item).begin;
       for (std::size_t row = rows.begin, count; row < rows.end; row += count) {
-        const auto& tile_of = kernels.few.pick(rows.end - row);
+        const auto& tile_of = set.few.pick(rows.end - row);
         count = min_of(tile_of.rows, rows.end - row);
         tile_of.run({w.data + strip * w.shape.strip_bytes, &w.shape, {x.data + row * x.stride, x.stride}, count, tile});
         out.store(tile, 1, count, 1, row, strip);
@@ -134,10 +143,10 @@ inline void float_gemm_few(const float_kernels& kernels, const float_plan& plan,
 }
 
 template <class Out, class Executor>
-inline void float_gemm_many(const float_kernels& kernels, const float_plan& plan, const packed_data& w,
-                            const float_rows& x, float* scratch, const Out& out, Executor& executor) {
+inline void float_gemm_many(const float_kernels& set, const float_plan& plan, const packed_data& w, const float_rows& x,
+                            float* scratch, const Out& out, Executor& executor) {
   const work_plan& work = plan.work;
-  const auto& tiles = kernels.many;
+  const auto& tiles = set.many;
   const std::size_t columns = tiles.strips * strip_rows;
   const std::size_t lines = w.shape.groups == 0 ? 0 : (w.shape.groups - 1) * w.shape.group_lines + w.shape.last_lines;
   run_tasks(executor, work.tasks, [&](std::size_t task) {
@@ -154,8 +163,8 @@ inline void float_gemm_many(const float_kernels& kernels, const float_plan& plan
       for (std::size_t line = 0; line < lines; line += plan.lines) {
         const std::size_t some = min_of(plan.lines, lines - line);
         for (std::size_t s = 0; s < count; ++s)
-          from[s] = kernels.decode(w.data + (strips.begin + s) * w.shape.strip_bytes, w.shape, from[s], some,
-                                   panel + s * strip_rows, columns);
+          from[s] = set.decode(w.data + (strips.begin + s) * w.shape.strip_bytes, w.shape, from[s], some,
+                               panel + s * strip_rows, columns);
         for (std::size_t row = rows.begin; row < rows.end;) {
           const auto& tile_of = tiles.pick(rows.end - row);
           const std::size_t valid = min_of(tile_of.rows, rows.end - row);
