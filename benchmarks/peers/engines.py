@@ -9,6 +9,7 @@ does. Decoding starts after 64 tokens in both programs.
 """
 import argparse
 import json
+import re
 import statistics
 import subprocess
 
@@ -20,7 +21,7 @@ def qlite(options, precision, model, threads):
         check=True, capture_output=True, text=True,
     ).stdout
     for line in out.splitlines():
-        cells = [c.strip() for c in line.strip().strip("|").split("|")]
+        cells = [c.strip() for c in re.split(r"\||\s{2,}", line.strip("| "))]
         if len(cells) > 4 and cells[0].split()[0] == precision:
             return [float(c.split()[0]) for c in cells[3:5]]
     raise SystemExit(f"no row for {precision} in the output of {options.llm}:\n{out}")
@@ -29,7 +30,9 @@ def qlite(options, precision, model, threads):
 def llama(options, model, threads):
     def speed(*arguments):
         out = subprocess.run(
-            [options.llama_bench, "-m", model, "-t", str(threads), "-r", "1", "-o", "json", *arguments],
+            # a core for each thread: some systems would leave both on one
+            [options.llama_bench, "-m", model, "-t", str(threads), "-C", hex((1 << threads) - 1), "--cpu-strict", "1"]
+            + ["-r", "1", "-o", "json", *arguments],
             check=True, capture_output=True, text=True,
         ).stdout
         return json.loads(out)[-1]["avg_ts"]
