@@ -16,6 +16,9 @@ endif()
 option(QLITE_CUDA "Define qlite::cuda and build what needs nvcc" ${qlite_cuda_default})
 
 if(QLITE_CUDA)
+  if(PROJECT_IS_TOP_LEVEL AND NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES "80-real;90a-real" CACHE STRING "Architectures that qlite's own programs are built for")
+  endif()
   # CMake 3.25 knows no C++20 for nvcc 13 and drops CMAKE_CUDA_STANDARD 20 without a word; C++17 is what qlite needs.
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)

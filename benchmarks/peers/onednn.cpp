@@ -16,6 +16,18 @@ namespace {
 using dnnl::memory;
 using type = memory::data_type;
 
+// Scales of groups along K, and weights of 4 bits, came with version 3.5.
+#if DNNL_VERSION_MAJOR > 3 || DNNL_VERSION_MINOR >= 5
+#define QLITE_BENCH_DNNL_GROUPS 1
+#else
+#define QLITE_BENCH_DNNL_GROUPS 0
+#endif
+#if QLITE_BENCH_DNNL_GROUPS
+constexpr type four_bits = type::s4;
+#else
+constexpr type four_bits = type::undef;    // not asked for
+#endif
+
 enum class input_form { int8, floats, bfloat16_inside };
 
 struct form {
@@ -48,7 +60,7 @@ class onednn final : public peer {
 
   std::string library() const override { return "oneDNN"; }
   std::string kind() const override {
-    std::string text = form_.weights == type::s4 ? "int4" : "int8";
+    std::string text = form_.weights == four_bits ? "int4" : "int8";
     text += form_.group == 0 ? " per channel" : " per group of " + std::to_string(form_.group);
     if (form_.input == input_form::int8) return text + ", quantized X given";
     return text + (form_.input == input_form::floats ? ", float activations" : ", float activations as bfloat16");
@@ -113,7 +125,7 @@ class onednn final : public peer {
 
   // Column c of the transposed W is row c of W; the scales become [k / group, n]. INT4: the extreme becomes -8.
   std::vector<std::uint8_t> quantized_weights(const float* w) {
-    const bool nibbles = form_.weights == type::s4;
+    const bool nibbles = form_.weights == four_bits;
     const std::size_t span = form_.group == 0 ? k_ : form_.group;
     std::vector<std::uint8_t> codes(nibbles ? n_ * k_ / 2 : n_ * k_);
     scales_.resize(k_ / span * n_);
@@ -143,13 +155,16 @@ class onednn final : public peer {
     if (form_.group == 0) {
       attributes.set_scales_mask(DNNL_ARG_WEIGHTS, 1 << 1);
       if (integers) attributes.set_scales_mask(DNNL_ARG_SRC, 0);
-    } else {
+    }
+#if QLITE_BENCH_DNNL_GROUPS
+    if (form_.group != 0) {
       attributes.set_scales(DNNL_ARG_WEIGHTS, 3, {dim(form_.group), 1}, type::f32);
       if (integers) attributes.set_scales(DNNL_ARG_SRC, 3, {1, dim(form_.group)}, type::f32);
     }
     if (!integers)
       attributes.set_fpmath_mode(
           form_.input == input_form::floats ? dnnl::fpmath_mode::strict : dnnl::fpmath_mode::bf16, true);
+#endif
     const memory::desc weights =
         copies_.empty() ? memory::desc({dim(k_), dim(n_)}, form_.weights, memory::format_tag::any) : layout_;
     return dnnl::matmul::primitive_desc(engine_,
@@ -176,10 +191,18 @@ void add_onednn(peers& to, const problem& p, std::vector<std::string>& versions)
   const auto* version = dnnl::version();
   versions.push_back("oneDNN " + std::to_string(version->major) + "." + std::to_string(version->minor) + "." +
                      std::to_string(version->patch));
-  for (const form f : {form{type::s8, 0, input_form::int8}, form{type::s8, 128, input_form::int8},
-                       form{type::s4, 32, input_form::int8}, form{type::s4, 128, input_form::int8},
-                       form{type::s4, 32, input_form::floats}, form{type::s4, 32, input_form::bfloat16_inside},
-                       form{type::s8, 0, input_form::floats}}) {
+  const form forms[] = {
+    {type::s8, 0, input_form::int8},
+#if QLITE_BENCH_DNNL_GROUPS
+    {type::s8, 128, input_form::int8},
+    {four_bits, 32, input_form::int8},
+    {four_bits, 128, input_form::int8},
+    {four_bits, 32, input_form::floats},
+    {four_bits, 32, input_form::bfloat16_inside},
+    {type::s8, 0, input_form::floats},
+#endif
+  };
+  for (const form f : forms) {
     try {
       auto made = std::make_unique<onednn>(p, f);
       if (made->is_fast())
@@ -188,7 +211,7 @@ void add_onednn(peers& to, const problem& p, std::vector<std::string>& versions)
         std::printf("oneDNN is left out of \"%s\": it has only %s\n", made->kind().c_str(),
                     made->implementation().c_str());
     } catch (const dnnl::error& e) {
-      std::printf("oneDNN refuses %s, group %zu: %s\n", f.weights == type::s4 ? "int4" : "int8", f.group, e.what());
+      std::printf("oneDNN refuses %s, group %zu: %s\n", f.weights == four_bits ? "int4" : "int8", f.group, e.what());
     }
   }
 }

@@ -204,6 +204,13 @@ using namespace ::qlite::v0::detail;    // NOLINT: one namespace in two halves
 #error "qlite needs a compiler with GNU attributes: g++ 12, clang 14, nvcc 12 or newer"
 #endif
 
+/// Before QLITE_INLINE where kernels on a GPU share the function.
+#if defined(__CUDACC__)
+#define QLITE_HOST_DEVICE __host__ __device__
+#else
+#define QLITE_HOST_DEVICE
+#endif
+
 /// After the parameters of a lambda that must be inlined.
 #define QLITE_LAMBDA __attribute__((always_inline))
 

@@ -85,29 +85,40 @@ struct avx2_common {
     for (std::size_t i = 0; i < 2; ++i) w[0].v[i] = load(p + 32 * i);
   }
   template <code_kind C, int Zero>
-  QLITE_INLINE static floats code(words w, int shift) noexcept {
-    floats f;
-    if constexpr (C == code_kind::nf4) {    // eight numbers each in two registers; bit 3 of the code says which
-      const __m256 low = _mm256_loadu_ps(nf4_values), high = _mm256_loadu_ps(nf4_values + 8);
+  struct decoder {
+    template <int Shift>
+    QLITE_INLINE floats code(words w) const noexcept {
+      floats f;
       for (std::size_t i = 0; i < 2; ++i) {
-        const __m256i c = _mm256_srli_epi32(w.v[i], shift);
-        f.v[i] = floats::batch(_mm256_blendv_ps(_mm256_permutevar8x32_ps(low, c), _mm256_permutevar8x32_ps(high, c),
-                                                _mm256_castsi256_ps(_mm256_slli_epi32(c, 28))));
+        const __m256i c = C == code_kind::s8 ? _mm256_srai_epi32(_mm256_slli_epi32(w.v[i], 24 - Shift), 24)
+                                             : _mm256_and_si256(_mm256_srli_epi32(w.v[i], Shift),
+                                                                _mm256_set1_epi32(C == code_kind::u4 ? 15 : 255));
+        f.v[i] = floats::batch(_mm256_cvtepi32_ps(c));
       }
-      return f;
+      return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
     }
-    for (std::size_t i = 0; i < 2; ++i) {
-      const __m256i c = C == code_kind::s8 ? _mm256_srai_epi32(_mm256_slli_epi32(w.v[i], 24 - shift), 24)
-                                           : _mm256_and_si256(_mm256_srli_epi32(w.v[i], shift),
-                                                              _mm256_set1_epi32(C == code_kind::u4 ? 15 : 255));
-      f.v[i] = floats::batch(_mm256_cvtepi32_ps(c));
-    }
-    return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
-  }
+  };
   template <code_kind C>
   QLITE_INLINE static floats zero_floats(const std::byte* zeros) noexcept {
     floats f;
     for (std::size_t i = 0; i < 2; ++i) f.v[i] = floats::batch(_mm256_cvtepi32_ps(widen<C>(zeros + 8 * i)));
+    return f;
+  }
+};
+
+/// Eight numbers of the code book each in two registers; bit 3 of the code says which.
+template <int Zero>
+struct avx2_common::decoder<code_kind::nf4, Zero> {
+  __m256 low = _mm256_loadu_ps(nf4_values), high = _mm256_loadu_ps(nf4_values + 8);
+
+  template <int Shift>
+  QLITE_INLINE floats code(words w) const noexcept {
+    floats f;
+    for (std::size_t i = 0; i < 2; ++i) {
+      const __m256i c = _mm256_srli_epi32(w.v[i], Shift);
+      f.v[i] = floats::batch(_mm256_blendv_ps(_mm256_permutevar8x32_ps(low, c), _mm256_permutevar8x32_ps(high, c),
+                                              _mm256_castsi256_ps(_mm256_slli_epi32(c, 28))));
+    }
     return f;
   }
 };

@@ -45,8 +45,12 @@ struct avx512_common {
   }
 
   QLITE_INLINE static ints start(std::int32_t z, std::int32_t sum) noexcept {
-    return {_mm512_set1_epi32(
-        static_cast<std::int32_t>(0u - static_cast<std::uint32_t>(z) * static_cast<std::uint32_t>(sum)))};
+    // broadcast from memory before it is multiplied: a broadcast from a general register takes a pipe of the dot
+    // product
+    const __m512i a = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_set1_epi32(sum));
+    return {z == 8     ? _mm512_slli_epi32(a, 3)
+            : z == 128 ? _mm512_slli_epi32(a, 7)
+                       : _mm512_mullo_epi32(a, _mm512_set1_epi32(z))};
   }
   template <code_kind C>
   QLITE_INLINE static ints start(const std::byte* zeros, std::int32_t sum) noexcept {
@@ -65,31 +69,71 @@ struct avx512_common {
   static constexpr std::size_t word_count = 1;
   QLITE_INLINE static void load_words(const std::byte* p, words* w) noexcept { w[0].v = _mm512_loadu_si512(p); }
   template <code_kind C, int Zero>
-  QLITE_INLINE static floats code(words w, int shift) noexcept {
-    floats f;
-    const unsigned count = static_cast<unsigned>(shift);
-    if constexpr (C == code_kind::nf4) {
-      f.v[0] = floats::batch(_mm512_permutexvar_ps(_mm512_srli_epi32(w.v, count), _mm512_loadu_ps(nf4_values)));
-    } else if constexpr (C == code_kind::u4) {    // the low four bits of a lane choose from a table
-      const __m512 table =
-          _mm512_setr_ps(0 - Zero, 1 - Zero, 2 - Zero, 3 - Zero, 4 - Zero, 5 - Zero, 6 - Zero, 7 - Zero, 8 - Zero,
-                         9 - Zero, 10 - Zero, 11 - Zero, 12 - Zero, 13 - Zero, 14 - Zero, 15 - Zero);
-      f.v[0] = floats::batch(_mm512_permutexvar_ps(_mm512_srli_epi32(w.v, count), table));
-    } else {    // stored code + 128 with its highest bit turned is the code as a signed byte
-      static_assert(Zero == 0 || Zero == 128, "bytes have no other constant zero point");
-      const __m512i turned = Zero == 128 ? _mm512_xor_si512(w.v, _mm512_set1_epi8(-128)) : w.v;
-      const __m512i top = _mm512_slli_epi32(turned, 24 - count);
-      f.v[0] = floats::batch(_mm512_cvtepi32_ps(C == code_kind::s8 || Zero == 128 ? _mm512_srai_epi32(top, 24)
-                                                                                  : _mm512_srli_epi32(top, 24)));
-    }
-    return f;
-  }
+  struct decoder;
   template <code_kind C>
   QLITE_INLINE static floats zero_floats(const std::byte* zeros) noexcept {
     const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(zeros));
     floats f;
     f.v[0] = floats::batch(
         _mm512_cvtepi32_ps(C == code_kind::s8 ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes)));
+    return f;
+  }
+};
+
+/// Nibbles: the low four bits of a lane choose from a table.
+template <int Zero>
+struct avx512_common::decoder<code_kind::u4, Zero> {
+  __m512 table = _mm512_setr_ps(0 - Zero, 1 - Zero, 2 - Zero, 3 - Zero, 4 - Zero, 5 - Zero, 6 - Zero, 7 - Zero,
+                                8 - Zero, 9 - Zero, 10 - Zero, 11 - Zero, 12 - Zero, 13 - Zero, 14 - Zero, 15 - Zero);
+
+  template <int Shift>
+  QLITE_INLINE floats code(words w) const noexcept {
+    floats f;
+    f.v[0] = floats::batch(_mm512_permutexvar_ps(_mm512_srli_epi32(w.v, Shift), table));
+    return f;
+  }
+};
+
+/// A code book is such a table as it is.
+template <int Zero>
+struct avx512_common::decoder<code_kind::nf4, Zero> {
+  __m512 table = _mm512_loadu_ps(nf4_values);
+
+  template <int Shift>
+  QLITE_INLINE floats code(words w) const noexcept {
+    floats f;
+    f.v[0] = floats::batch(_mm512_permutexvar_ps(_mm512_srli_epi32(w.v, Shift), table));
+    return f;
+  }
+};
+
+/// Bytes: the code is put into the mantissa of a power of two, where its lowest bit counts one, and that power taken
+/// off again. (Shifts and conversions crowd on the same pipes; these two do not.)
+template <code_kind C, int Zero>
+struct avx512_common::decoder {
+  static_assert(Zero == 0 || Zero == 128, "bytes have no other constant zero point");
+  __m512i mask[2], power[2];
+  __m512 zero[2];
+
+  QLITE_INLINE decoder() noexcept {
+    for (int i = 0; i < 2; ++i) {
+      const float one = static_cast<float>(1 << (23 - 8 * i));
+      mask[i] = _mm512_set1_epi32(255 << (8 * i));
+      power[i] = _mm512_castps_si512(_mm512_set1_ps(one));
+      // signed bytes with their highest bit turned are code + 128
+      zero[i] = _mm512_set1_ps(one + static_cast<float>(C == code_kind::s8 ? 128 : Zero));
+      // or g++ makes the constants anew for each group
+      __asm__("" : "+v"(mask[i]), "+v"(power[i]), "+v"(zero[i]));
+    }
+  }
+  template <int Shift>
+  QLITE_INLINE floats code(words w) const noexcept {
+    constexpr int i = Shift / 8 % 2;
+    const __m512i turned = C == code_kind::s8 ? _mm512_xor_si512(w.v, _mm512_set1_epi8(-128)) : w.v;
+    const __m512i field = Shift < 16 ? turned : _mm512_srli_epi32(turned, 16);
+    floats f;
+    f.v[0] = floats::batch(
+        _mm512_sub_ps(_mm512_castsi512_ps(_mm512_ternarylogic_epi32(field, mask[i], power[i], 0xea)), zero[i]));
     return f;
   }
 };

@@ -144,18 +144,21 @@ struct isa<cpu::generic> {
 #endif
   }
   template <code_kind C, int Zero>
-  QLITE_INLINE static floats code(words w, int shift) noexcept {
-    if constexpr (C == code_kind::nf4) return look_up_nf4(code<code_kind::u4, 0>(w, shift));
-    floats f;
-    for (std::size_t i = 0; i < count; ++i) {
-      if constexpr (C == code_kind::s8) {
-        f.v[i] = xsimd::to_float((w.v[i] << (24 - shift)) >> 24);
-      } else {
-        f.v[i] = xsimd::to_float(shifted_right(w.v[i], shift) & longs(C == code_kind::u4 ? 15 : 255));
+  struct decoder {
+    template <int Shift>
+    QLITE_INLINE floats code(words w) const noexcept {
+      if constexpr (C == code_kind::nf4) return look_up_nf4(decoder<code_kind::u4, 0>().template code<Shift>(w));
+      floats f;
+      for (std::size_t i = 0; i < count; ++i) {
+        if constexpr (C == code_kind::s8) {
+          f.v[i] = xsimd::to_float((w.v[i] << (24 - Shift)) >> 24);
+        } else {
+          f.v[i] = xsimd::to_float(shifted_right(w.v[i], Shift) & longs(C == code_kind::u4 ? 15 : 255));
+        }
       }
+      return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
     }
-    return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
-  }
+  };
   template <code_kind C>
   QLITE_INLINE static floats zero_floats(const std::byte* zeros) noexcept {
     float lanes[strip_columns];

@@ -20,7 +20,8 @@
 //
 // For weight-only products (float_tile.hpp):
 //   words, word_count, load_words(p, w)  the codes of a line
-//   code<C, Z>(word, shift)              16 columns of it at one k, less Z, as floats; C nf4: numbers of the code book
+//   decoder<C, Z>().code<S>(word)        16 columns of it at one k (S bits from the lowest), less Z, as floats;
+//                                        of kind nf4: numbers of the code book
 //   zero_floats<C>(z[16])                zero points as floats
 //
 // Register tiles, the largest first: integer_tiles are the rows of those for INT8 activations, each of one strip and,
@@ -57,14 +58,11 @@ struct tile_shape {
 
 inline constexpr std::size_t no_limit = ~std::size_t{0};
 
-enum class prefetch_to { l2 = 2, l1 = 3 };
-
-/// Asks for the line that lies `Distance` bytes further on, in this strip or the next.
-template <std::size_t Distance, prefetch_to Level>
-QLITE_INLINE void prefetch_line(const std::byte* line) noexcept {
+/// Asks for what a stream of packed weights brings some way ahead of this line, in this strip or the next.
+QLITE_INLINE void prefetch_stream(const std::byte* line) noexcept {
+  constexpr std::size_t distance = 12288;
   // as a number: the address may lie outside of the matrix, which only a prefetch may
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(line) + Distance), 0,
-                     static_cast<int>(Level));
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(line) + distance), 0, 2);    // L2
 }
 
 template <class Backend, class = void>

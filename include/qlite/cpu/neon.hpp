@@ -81,28 +81,31 @@ struct neon_common {
     return f;
   }
   template <code_kind C, int Zero>
-  QLITE_INLINE static floats code(words w, int shift) noexcept {
-    floats f;
-    if constexpr (C == code_kind::nf4) {    // the four bytes of each number out of the 64 of the code book
-      uint8x16x4_t book;
-      for (std::size_t i = 0; i < 4; ++i) book.val[i] = vreinterpretq_u8_f32(vld1q_f32(nf4_values + 4 * i));
-      for (std::size_t i = 0; i < 4; ++i) {
-        const uint32x4_t c = vandq_u32(vshlq_u32(w.v[i], vdupq_n_s32(-shift)), vdupq_n_u32(15));
-        const uint32x4_t at = vmlaq_u32(vdupq_n_u32(0x03020100u), c, vdupq_n_u32(0x04040404u));
-        f.v[i] = typename floats::batch(vreinterpretq_f32_u8(vqtbl4q_u8(book, vreinterpretq_u8_u32(at))));
+  struct decoder {
+    template <int Shift>
+    QLITE_INLINE floats code(words w) const noexcept {
+      floats f;
+      if constexpr (C == code_kind::nf4) {    // the four bytes of each number out of the 64 of the code book
+        uint8x16x4_t book;
+        for (std::size_t i = 0; i < 4; ++i) book.val[i] = vreinterpretq_u8_f32(vld1q_f32(nf4_values + 4 * i));
+        for (std::size_t i = 0; i < 4; ++i) {
+          const uint32x4_t c = vandq_u32(vshlq_u32(w.v[i], vdupq_n_s32(-Shift)), vdupq_n_u32(15));
+          const uint32x4_t at = vmlaq_u32(vdupq_n_u32(0x03020100u), c, vdupq_n_u32(0x04040404u));
+          f.v[i] = typename floats::batch(vreinterpretq_f32_u8(vqtbl4q_u8(book, vreinterpretq_u8_u32(at))));
+        }
+        return f;
       }
-      return f;
+      for (std::size_t i = 0; i < 4; ++i) {
+        if constexpr (C == code_kind::s8)
+          f.v[i] = typename floats::batch(
+              vcvtq_f32_s32(vshrq_n_s32(vshlq_s32(vreinterpretq_s32_u32(w.v[i]), vdupq_n_s32(24 - Shift)), 24)));
+        else
+          f.v[i] = typename floats::batch(vcvtq_f32_u32(
+              vandq_u32(vshlq_u32(w.v[i], vdupq_n_s32(-Shift)), vdupq_n_u32(C == code_kind::u4 ? 15 : 255))));
+      }
+      return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
     }
-    for (std::size_t i = 0; i < 4; ++i) {
-      if constexpr (C == code_kind::s8)
-        f.v[i] = typename floats::batch(
-            vcvtq_f32_s32(vshrq_n_s32(vshlq_s32(vreinterpretq_s32_u32(w.v[i]), vdupq_n_s32(24 - shift)), 24)));
-      else
-        f.v[i] = typename floats::batch(vcvtq_f32_u32(
-            vandq_u32(vshlq_u32(w.v[i], vdupq_n_s32(-shift)), vdupq_n_u32(C == code_kind::u4 ? 15 : 255))));
-    }
-    return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
-  }
+  };
 };
 
 template <>

@@ -170,14 +170,17 @@ struct isa<cpu::scalar> {
   static constexpr std::size_t word_count = 1;
   QLITE_INLINE static void load_words(const std::byte* p, words* w) noexcept { std::memcpy(w[0].v, p, sizeof w[0].v); }
   template <code_kind C, int Zero>
-  QLITE_INLINE static floats code(words w, int shift) noexcept {
-    if constexpr (C == code_kind::nf4) return look_up_nf4(code<code_kind::u4, 0>(w, shift));
-    floats f;
-    for (std::size_t i = 0; i < lanes; ++i)
-      f.v[i] = static_cast<float>(
-          value<C>(static_cast<std::uint8_t>((w.v[i] >> shift) & (C == code_kind::u4 ? 15u : 255u))));
-    return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
-  }
+  struct decoder {
+    template <int Shift>
+    QLITE_INLINE floats code(words w) const noexcept {
+      if constexpr (C == code_kind::nf4) return look_up_nf4(decoder<code_kind::u4, 0>().template code<Shift>(w));
+      floats f;
+      for (std::size_t i = 0; i < lanes; ++i)
+        f.v[i] = static_cast<float>(
+            value<C>(static_cast<std::uint8_t>((w.v[i] >> Shift) & (C == code_kind::u4 ? 15u : 255u))));
+      return Zero == 0 ? f : sub(f, floats::splat(static_cast<float>(Zero)));
+    }
+  };
   template <code_kind C>
   QLITE_INLINE static floats zero_floats(const std::byte* zeros) noexcept {
     floats f;

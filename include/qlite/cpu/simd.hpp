@@ -59,11 +59,87 @@ struct get_bool_simd_register<T, ::qlite::v0::QLITE_FLAG_SET::impl::tagged_arch<
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
 
-/// Four 32-bit words, on any processor of the architecture.
-#if defined(__aarch64__)
-using words_of_4 = xsimd::batch<std::uint32_t, xsimd::neon64>;
+/// `count` times four 32-bit words in a register: as many fours as the flags allow, each by itself (zip_low and
+/// zip_high take the first and last two words of every four).
+#if defined(__AVX512BW__) || defined(__AVX2__)
+struct word_fours {
+#if defined(__AVX512BW__)
+  static constexpr std::size_t count = 4;
+  __m512i v;
+  QLITE_INLINE word_fours(__m512i words) noexcept : v(words) {}    // NOLINT: as xsimd's batches
+  QLITE_INLINE explicit word_fours(std::uint32_t word) noexcept : v(_mm512_set1_epi32(static_cast<int>(word))) {}
+  QLITE_INLINE static word_fours load(const std::byte* p) noexcept { return _mm512_loadu_si512(p); }
+  template <std::size_t I>
+  QLITE_INLINE void store(std::byte* p) const noexcept {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_extracti32x4_epi32(v, I));
+  }
+  QLITE_INLINE friend word_fours operator^(word_fours a, word_fours b) noexcept { return _mm512_xor_si512(a.v, b.v); }
+  QLITE_INLINE friend word_fours operator&(word_fours a, word_fours b) noexcept { return _mm512_and_si512(a.v, b.v); }
+  QLITE_INLINE friend word_fours operator<<(word_fours a, int n) noexcept {
+    return _mm512_slli_epi32(a.v, static_cast<unsigned>(n));
+  }
+  QLITE_INLINE friend word_fours operator>>(word_fours a, int n) noexcept {
+    return _mm512_srli_epi32(a.v, static_cast<unsigned>(n));
+  }
+  QLITE_INLINE friend word_fours zip_low(word_fours a, word_fours b) noexcept {
+    return _mm512_unpacklo_epi32(a.v, b.v);
+  }
+  QLITE_INLINE friend word_fours zip_high(word_fours a, word_fours b) noexcept {
+    return _mm512_unpackhi_epi32(a.v, b.v);
+  }
 #else
-using words_of_4 = xsimd::batch<std::uint32_t, own_arch<xsimd::sse2>>;
+  static constexpr std::size_t count = 2;
+  __m256i v;
+  QLITE_INLINE word_fours(__m256i words) noexcept : v(words) {}    // NOLINT: as xsimd's batches
+  QLITE_INLINE explicit word_fours(std::uint32_t word) noexcept : v(_mm256_set1_epi32(static_cast<int>(word))) {}
+  QLITE_INLINE static word_fours load(const std::byte* p) noexcept {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  template <std::size_t I>
+  QLITE_INLINE void store(std::byte* p) const noexcept {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_extracti128_si256(v, I));
+  }
+  QLITE_INLINE friend word_fours operator^(word_fours a, word_fours b) noexcept { return _mm256_xor_si256(a.v, b.v); }
+  QLITE_INLINE friend word_fours operator&(word_fours a, word_fours b) noexcept { return _mm256_and_si256(a.v, b.v); }
+  QLITE_INLINE friend word_fours operator<<(word_fours a, int n) noexcept { return _mm256_slli_epi32(a.v, n); }
+  QLITE_INLINE friend word_fours operator>>(word_fours a, int n) noexcept { return _mm256_srli_epi32(a.v, n); }
+  QLITE_INLINE friend word_fours zip_low(word_fours a, word_fours b) noexcept {
+    return _mm256_unpacklo_epi32(a.v, b.v);
+  }
+  QLITE_INLINE friend word_fours zip_high(word_fours a, word_fours b) noexcept {
+    return _mm256_unpackhi_epi32(a.v, b.v);
+  }
+#endif
+};
+#else
+struct word_fours {
+#if defined(__aarch64__)
+  using batch = xsimd::batch<std::uint32_t, xsimd::neon64>;
+#else
+  using batch = xsimd::batch<std::uint32_t, own_arch<xsimd::sse2>>;
+#endif
+  static constexpr std::size_t count = 1;
+  batch v;
+  QLITE_INLINE word_fours(batch words) noexcept : v(words) {}    // NOLINT: as xsimd's batches
+  QLITE_INLINE explicit word_fours(std::uint32_t word) noexcept : v(word) {}
+  QLITE_INLINE static word_fours load(const std::byte* p) noexcept {
+    std::uint32_t words[4];
+    std::memcpy(words, p, sizeof words);
+    return batch::load_unaligned(words);
+  }
+  template <std::size_t>
+  QLITE_INLINE void store(std::byte* p) const noexcept {
+    std::uint32_t words[4];
+    v.store_unaligned(words);
+    std::memcpy(p, words, sizeof words);
+  }
+  QLITE_INLINE friend word_fours operator^(word_fours a, word_fours b) noexcept { return a.v ^ b.v; }
+  QLITE_INLINE friend word_fours operator&(word_fours a, word_fours b) noexcept { return a.v & b.v; }
+  QLITE_INLINE friend word_fours operator<<(word_fours a, int n) noexcept { return a.v << n; }
+  QLITE_INLINE friend word_fours operator>>(word_fours a, int n) noexcept { return a.v >> n; }
+  QLITE_INLINE friend word_fours zip_low(word_fours a, word_fours b) noexcept { return zip_lo(a.v, b.v); }
+  QLITE_INLINE friend word_fours zip_high(word_fours a, word_fours b) noexcept { return zip_hi(a.v, b.v); }
+};
 #endif
 
 /// Columns of a strip: rows of W that are laid out side by side, one per lane.

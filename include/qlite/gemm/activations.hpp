@@ -15,49 +15,12 @@
 
 #include <qlite/core/check.hpp>
 #include <qlite/core/executor.hpp>
+#include <qlite/gemm/activation_types.hpp>
 #include <qlite/gemm/epilogue.hpp>
 #include <qlite/gemm/integer_tile.hpp>
 #include <qlite/pack/packed_matrix.hpp>
 
 QLITE_BEGIN_NAMESPACE
-
-/// One activation scale per row of X and group of the weights.
-struct per_weight_group {};
-
-/// A matrix to be quantized to int8 as part of the product. Made by `dynamic`.
-template <class Code, class Granularity, class T>
-struct dynamic_activations {
-  static_assert(std::is_same_v<Code, int8>, "qlite: activations are quantized to int8");
-  static_assert(std::is_same_v<Granularity, per_weight_group> || std::is_same_v<Granularity, per_token> ||
-                    std::is_same_v<Granularity, per_tensor>,
-                "qlite: activations take per_weight_group, per_token or per_tensor scales");
-  static_assert(detail::is_element<T>, "qlite: activations are float, float16 or bfloat16");
-  using granularity = Granularity;
-  matrix_view<const T> x;
-};
-
-/// A matrix to be quantized to int8 with a scale that is known already. Made by `fixed`.
-template <class Code, class T>
-struct fixed_activations {
-  static_assert(std::is_same_v<Code, int8>, "qlite: activations are quantized to int8");
-  static_assert(detail::is_element<T>, "qlite: activations are float, float16 or bfloat16");
-  using granularity = per_token;
-  matrix_view<const T> x;
-  float scale;
-};
-
-/// Asks for integer arithmetic: each row of X [M, K] is quantized when the product is computed.
-template <class Code, class Granularity = per_weight_group, class T>
-QLITE_INLINE dynamic_activations<Code, Granularity, std::remove_const_t<T>> dynamic(matrix_view<T> x) noexcept {
-  return {x};
-}
-
-/// The same with a calibrated scale: codes are x * (1 / scale), rounded to nearest even, clamped to +-127.
-/// Error (at the product): scale is not a positive finite number.
-template <class Code, class T>
-QLITE_INLINE fixed_activations<Code, std::remove_const_t<T>> fixed(matrix_view<T> x, float scale) noexcept {
-  return {x, scale};
-}
 
 /// Activations that are quantized already, in memory of the caller; made by `quantize_activations`. Serves every packed
 /// matrix of that backend with the same K and group size. Granularity: per_weight_group or per_token.
@@ -106,25 +69,6 @@ struct input_buffers {
   QLITE_INLINE operator input_rows() const noexcept { return {data, row_bytes}; }    // NOLINT: implicit on purpose
 };
 
-/// One row of a panel, where its next run begins.
-template <class I>
-struct panel_row {
-  std::byte* run;
-  std::size_t rows, row;    // of the panel; which one it is
-
-  /// Writes the codes of k to k + 15, the first at a multiple of 16.
-  QLITE_INLINE void store(std::size_t k, const std::int8_t* codes) const noexcept {
-    std::byte* const to = run + rows * (run_bytes(0) + k) + row * I::k_unit;
-    for (std::size_t i = 0; i < activation_unit; i += I::k_unit) std::memcpy(to + i * rows, codes + i, I::k_unit);
-  }
-  /// Ends a run of `length` codes.
-  QLITE_INLINE void finish(std::size_t length, std::int32_t sum, float scale) noexcept {
-    std::memcpy(run + row * sizeof sum, &sum, sizeof sum);
-    std::memcpy(run + rows * sizeof sum + row * sizeof scale, &scale, sizeof scale);
-    run += rows * run_bytes(length);
-  }
-};
-
 /// Largest |x| of `count` values as bits of a float; NaN counts as larger than infinity.
 template <class F, class T>
 QLITE_INLINE std::uint32_t largest_magnitude(const T* x, std::size_t count) noexcept {
@@ -147,46 +91,79 @@ QLITE_INLINE input_scale scale_for(std::uint32_t amax_bits) noexcept {
   return {amax / 127.0f, inverse};
 }
 
-/// Writes the runs of `count` values that share a scale.
+/// Rows of one panel that are quantized together, so that a line of the panel is written to while it is in the cache.
 template <class I, class T>
-QLITE_INLINE void quantize_runs(const T* x, std::size_t count, input_scale s, panel_row<I>& to) noexcept {
-  using floats = typename I::floats;
-  const floats factor = floats::splat(s.inverse);
-  do {
-    const std::size_t length = min_of(count, fold_length);
-    typename floats::code_sums sum;
-    std::int8_t codes[activation_unit] = {};    // zeros also in place of NaN
-    for (std::size_t k = 0; k < length; k += activation_unit) {
-      if (s.inverse != 0.0f) {
-        const floats values =
-            k + activation_unit <= length ? floats::load(x + k) : load_part<floats>(x + k, length - k);
-        store_codes(mul(values, factor), codes, sum);
-      }
-      to.store(k, codes);
-    }
-    to.finish(length, sum.total(), s.scale);
-    x += length;
-    count -= length;
-  } while (count != 0);
-}
+class panel_writer {
+ public:
+  static constexpr std::size_t most_rows = I::integer_tiles[0];
 
-/// Quantizes one row. `given` is a scale for the whole row, or null to take it from the row: per group of the weights
-/// if GroupScales, else per row.
-template <bool GroupScales, class I, class T>
-QLITE_INLINE void quantize_row(const T* x, const strip_shape& shape, const input_scale* given,
-                               panel_row<I> to) noexcept {
-  using floats = typename I::floats;
-  input_scale s{0.0f, 0.0f};
-  if (!GroupScales || shape.groups == 0) {
-    const std::uint32_t amax = largest_magnitude<floats>(x, shape.cols);
-    s = given == nullptr || amax >= float_infinity_bits ? scale_for(amax) : *given;
-    if (shape.groups == 0) quantize_runs(x, 0, s, to);
+  /// Rows first to first + count of a panel of `rows`, of which x is the first.
+  QLITE_INLINE panel_writer(std::byte* panel, std::size_t rows, std::size_t first, matrix_view<const T> x) noexcept
+      : run_(panel), rows_(rows), first_(first), x_(x) {}
+
+  /// Scales of all columns, or of those from `begin` on: the largest magnitude of each row decides.
+  QLITE_INLINE void scale(std::size_t begin, std::size_t count, const input_scale* given) noexcept {
+    for (std::size_t r = 0; r < x_.rows(); ++r) {
+      const std::uint32_t amax = largest_magnitude<floats>(x_.row(r) + begin, count);
+      scale_[r] = given == nullptr || amax >= float_infinity_bits ? scale_for(amax) : *given;
+    }
   }
+
+  /// The runs of `count` columns that share these scales.
+  QLITE_INLINE void write(std::size_t begin, std::size_t count) noexcept {
+    do {
+      const std::size_t length = min_of(count, fold_length);
+      typename floats::code_sums sums[most_rows];
+      for (std::size_t k = 0; k < length; k += depth)
+        for (std::size_t r = 0; r < x_.rows(); ++r) codes(x_.row(r) + begin, r, k, min_of(length, k + depth), sums[r]);
+      for (std::size_t r = 0; r < x_.rows(); ++r) {
+        const std::int32_t sum = sums[r].total();
+        const std::size_t row = first_ + r;
+        std::memcpy(run_ + row * sizeof sum, &sum, sizeof sum);
+        std::memcpy(run_ + (rows_ + row) * sizeof(float), &scale_[r].scale, sizeof(float));
+      }
+      run_ += rows_ * run_bytes(length);
+      begin += length;
+      count -= length;
+    } while (count != 0);
+  }
+
+ private:
+  using floats = typename I::floats;
+  static constexpr std::size_t depth = 256;    // columns of all rows before the next ones
+  static_assert(depth % activation_unit == 0, "only the last part of a run is ragged");
+
+  /// The codes of columns k to end of a run, padded with zeros to whole units.
+  QLITE_INLINE void codes(const T* x, std::size_t r, std::size_t k, std::size_t end,
+                          typename floats::code_sums& sum) const noexcept {
+    const floats factor = floats::splat(scale_[r].inverse);
+    const bool zero = scale_[r].inverse == 0.0f;    // also in place of NaN
+    std::byte* to = run_ + rows_ * (run_bytes(0) + k) + (first_ + r) * I::k_unit;
+    std::int8_t unit[activation_unit] = {};
+    for (; k < end; k += activation_unit, to += rows_ * activation_unit) {
+      if (!zero) {
+        const floats values = k + activation_unit <= end ? floats::load(x + k) : load_part<floats>(x + k, end - k);
+        store_codes(mul(values, factor), unit, sum);
+      }
+      for (std::size_t i = 0; i < activation_unit; i += I::k_unit) std::memcpy(to + i * rows_, unit + i, I::k_unit);
+    }
+  }
+
+  std::byte* run_;
+  std::size_t rows_, first_;
+  matrix_view<const T> x_;
+  input_scale scale_[most_rows];
+};
+
+/// Quantizes rows of one panel. `given` is a scale for all of them, or null to take one from each row: per group of the
+/// weights if GroupScales, else for the whole row.
+template <bool GroupScales, class I, class T>
+QLITE_INLINE void quantize_panel(panel_writer<I, T> to, const strip_shape& shape, const input_scale* given) noexcept {
+  if (!GroupScales || shape.groups == 0) to.scale(0, shape.cols, given);
+  if (shape.groups == 0) to.write(0, 0);
   for (std::size_t g = 0; g < shape.groups; ++g) {
-    const T* const from = x + g * shape.group;
-    const std::size_t length = shape.length(g);
-    if (GroupScales) s = scale_for(largest_magnitude<floats>(from, length));
-    quantize_runs(from, length, s, to);
+    if (GroupScales) to.scale(g * shape.group, shape.length(g), nullptr);
+    to.write(g * shape.group, shape.length(g));
   }
 }
 
@@ -234,11 +211,13 @@ inline void quantize_rows(const Activations& x, const strip_shape& shape, const 
   const std::size_t tasks = task_count(executor, rows, rows * shape.cols, std::size_t{1} << 15);
   const auto task = [&](std::size_t i) {
     const slice part = slice_of(rows, tasks, i);
-    for (std::size_t r = part.begin; r < part.end; ++r) {
+    for (std::size_t r = part.begin, end; r < part.end; r = end) {
       const std::size_t begin = r / to.largest * to.largest;
-      quantize_row<GroupScales>(
-          x.x.row(r), shape, given,
-          panel_row<I>{to.data + begin * to.row_bytes, panel_rows(I::integer_tiles, begin, rows), r - begin});
+      end = min_of(part.end, begin + to.largest);
+      using writer = panel_writer<I, std::remove_const_t<std::remove_reference_t<decltype(*x.x.data())>>>;
+      quantize_panel<GroupScales>(writer(to.data + begin * to.row_bytes, panel_rows(I::integer_tiles, begin, rows),
+                                         r - begin, {x.x.row(r), end - r, x.x.cols(), x.x.row_stride()}),
+                                  shape, given);
     }
   };
   if (tasks == 1)

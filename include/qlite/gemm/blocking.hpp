@@ -35,18 +35,27 @@ struct output {
   }
 };
 
+/// Rows of X that share one reading of the weights: as many as half of a large L2 cache holds, for every strip reads
+/// them again.
+QLITE_INLINE constexpr std::size_t rows_per_block(std::size_t row_bytes) noexcept {
+  const std::size_t rows = row_block_bytes / max_of<std::size_t>(row_bytes, 1) / least_block * least_block;
+  return max_of(least_block, min_of(row_block, rows));
+}
+
 /// How a product is cut into items.
 struct work_plan {
   std::size_t rows, strips, block_rows, group_strips, row_blocks, strip_groups, tasks;
 
-  QLITE_INLINE work_plan(std::size_t m, std::size_t n_strips, std::size_t tile_strips, std::size_t concurrency) noexcept
+  QLITE_INLINE work_plan(std::size_t m, std::size_t row_bytes, std::size_t n_strips, std::size_t tile_strips,
+                         std::size_t concurrency) noexcept
       : rows(m),
         strips(n_strips),
-        block_rows(row_block),
+        block_rows(rows_per_block(row_bytes)),
         group_strips(tile_strips),
         strip_groups(ceil_div(n_strips, tile_strips)) {
     // A narrow W alone cannot occupy every thread: smaller blocks of rows can.
-    while (block_rows > least_block && strip_groups * ceil_div(m, block_rows) < 2 * concurrency) block_rows /= 2;
+    while (block_rows > least_block && strip_groups * ceil_div(m, block_rows) < 2 * concurrency)
+      block_rows = block_rows / 2 / least_block * least_block;
     row_blocks = ceil_div(m, block_rows);
     tasks = min_of(concurrency, items());
   }
@@ -76,7 +85,7 @@ QLITE_INLINE void run_tasks(Executor& executor, std::size_t tasks, const F& f) {
 template <class Out, class Executor>
 inline void integer_gemm(const integer_kernels& set, const packed_data& w, const input_rows& x, std::size_t m,
                          const Out& out, Executor& executor) {
-  const work_plan work(m, w.shape.strips, 1, executor.concurrency());
+  const work_plan work(m, x.row_bytes, w.shape.strips, 1, executor.concurrency());
   run_tasks(executor, work.tasks, [&](std::size_t task) {
     const slice items = slice_of(work.items(), work.tasks, task);
     alignas(cache_line) float tile[largest_tile];
@@ -105,7 +114,7 @@ struct float_plan {
   QLITE_INLINE float_plan(const float_kernels& set, const strip_shape& shape, std::size_t rows,
                           std::size_t concurrency) noexcept
       : few(rows <= set.few_rows),
-        work(rows, shape.strips, few ? 1 : set.many.strips, concurrency),
+        work(rows, few ? shape.cols * sizeof(float) : 0, shape.strips, few ? 1 : set.many.strips, concurrency),
         lines(float_panel_depth / shape.line_k),
         panel_floats(few ? 0 : set.many.strips * strip_rows * float_panel_depth),
         // for whole blocks even where the plan has smaller ones, so that fewer threads never need more

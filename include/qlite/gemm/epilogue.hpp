@@ -120,7 +120,7 @@ QLITE_INLINE void store_part(F y, T* p, std::size_t count) noexcept {
 
 /// a * b rounded once, safe to add to: an fma with 0 is not contracted any further. Never -0.
 template <class F>
-QLITE_INLINE F product(F a, F b) noexcept {
+QLITE_HOST_DEVICE QLITE_INLINE F product(F a, F b) noexcept {
   return fma(a, b, F::splat(0.0f));
 }
 
@@ -129,7 +129,7 @@ QLITE_INLINE F product(F a, F b) noexcept {
 /// the Elementary Functions", 1980); the Taylor series of exp(r) to r^7 leaves a relative error below 1e-8 before
 /// rounding. 1.5 * 2^23 added to n puts it into the low bits, from where it is added to the exponent.
 template <class F>
-QLITE_INLINE F exp_of_negative(F x) noexcept {
+QLITE_HOST_DEVICE QLITE_INLINE F exp_of_negative(F x) noexcept {
   const F magic = F::splat(12582912.0f);
   x = maximum(F::splat(-86.0f), x);
   const F t = fma(x, F::splat(1.44269504f), magic);
@@ -149,25 +149,26 @@ QLITE_INLINE F exp_of_negative(F x) noexcept {
 
 /// -|x|.
 template <class F>
-QLITE_INLINE F minus_abs(F x) noexcept {
+QLITE_HOST_DEVICE QLITE_INLINE F minus_abs(F x) noexcept {
   return bit_or(x, F::splat(-0.0f));
 }
 
 /// -min(|x|, 128), the factor of a tail that vanishes long before: so that it also vanishes for huge and infinite x.
 template <class F>
-QLITE_INLINE F tail_factor(F x) noexcept {
+QLITE_HOST_DEVICE QLITE_INLINE F tail_factor(F x) noexcept {
   return maximum(F::splat(-128.0f), minus_abs(x));
 }
 
 /// max(0, x) - |x| e / (1 + e) with e = exp(-|u|): x * sigmoid(u) where u has the sign of x, without cancellation.
 template <class F>
-QLITE_INLINE F times_sigmoid(F x, F minus_abs_u) noexcept {
+QLITE_HOST_DEVICE QLITE_INLINE F times_sigmoid(F x, F minus_abs_u) noexcept {
   const F e = exp_of_negative(minus_abs_u);
   return add(maximum(F::splat(0.0f), x), divide(product(tail_factor(x), e), add(F::splat(1.0f), e)));
 }
 
 template <class F>
-QLITE_INLINE F apply_epilogue(const epilogue::none&, F y, std::size_t, std::size_t, std::size_t) noexcept {
+QLITE_HOST_DEVICE QLITE_INLINE F apply_epilogue(const epilogue::none&, F y, std::size_t, std::size_t,
+                                                std::size_t) noexcept {
   return y;
 }
 template <class F, class T>
@@ -176,14 +177,16 @@ QLITE_INLINE F apply_epilogue(const epilogue::bias<T>& e, F y, std::size_t, std:
   return add(y, load_part<F>(e.data + column, count));
 }
 template <class F>
-QLITE_INLINE F apply_epilogue(const epilogue::relu&, F y, std::size_t, std::size_t, std::size_t) noexcept {
+QLITE_HOST_DEVICE QLITE_INLINE F apply_epilogue(const epilogue::relu&, F y, std::size_t, std::size_t,
+                                                std::size_t) noexcept {
   return maximum(F::splat(0.0f), y);
 }
 /// erfc(z) = t (a1 + a2 t + ... + a5 t^4) exp(-z^2), t = 1 / (1 + p z), for z >= 0 with an error below 1.5e-7:
 /// M. Abramowitz, I. Stegun, "Handbook of Mathematical Functions", 7.1.26. GELU is max(0, y) - |y| / 2 erfc(|y| / sqrt
 /// 2).
 template <class F>
-QLITE_INLINE F apply_epilogue(const epilogue::gelu&, F y, std::size_t, std::size_t, std::size_t) noexcept {
+QLITE_HOST_DEVICE QLITE_INLINE F apply_epilogue(const epilogue::gelu&, F y, std::size_t, std::size_t,
+                                                std::size_t) noexcept {
   const F z = product(bit_and(y, 0x7fffffffu), F::splat(0.707106781f));
   const F t = divide(F::splat(1.0f), fma(z, F::splat(0.3275911f), F::splat(1.0f)));
   F p = F::splat(1.061405429f);
@@ -195,13 +198,15 @@ QLITE_INLINE F apply_epilogue(const epilogue::gelu&, F y, std::size_t, std::size
   return fma(tail_factor(y), half_erfc, maximum(F::splat(0.0f), y));
 }
 template <class F>
-QLITE_INLINE F apply_epilogue(const epilogue::gelu_tanh&, F y, std::size_t, std::size_t, std::size_t) noexcept {
+QLITE_HOST_DEVICE QLITE_INLINE F apply_epilogue(const epilogue::gelu_tanh&, F y, std::size_t, std::size_t,
+                                                std::size_t) noexcept {
   // x (1 + tanh u) / 2 = x sigmoid(2 u), 2 u = 2 sqrt(2 / pi) x (1 + 0.044715 x^2)
   const F two_u = mul(mul(y, F::splat(1.59576912f)), fma(product(y, y), F::splat(0.044715f), F::splat(1.0f)));
   return times_sigmoid(y, minus_abs(two_u));
 }
 template <class F>
-QLITE_INLINE F apply_epilogue(const epilogue::silu&, F y, std::size_t, std::size_t, std::size_t) noexcept {
+QLITE_HOST_DEVICE QLITE_INLINE F apply_epilogue(const epilogue::silu&, F y, std::size_t, std::size_t,
+                                                std::size_t) noexcept {
   return times_sigmoid(y, minus_abs(y));
 }
 template <class F, class T>

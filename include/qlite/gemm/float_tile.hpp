@@ -42,33 +42,48 @@ QLITE_INLINE constexpr std::size_t k_of(std::size_t word, std::size_t b, std::si
   return n * KUnit + word * 4 + b;
 }
 
-/// Calls f(k, values of 16 columns at k) for each k of a line: codes less the zero point that all share, if they do.
+/// Turns codes into floats, less the zero point that all share, if they do.
+template <class I, class Format>
+using decoder_of = typename I::template decoder<Format::kind, Format::zeros ? 0 : Format::zero>;
+
+/// Calls f(k, values of 16 columns at k) for each k of a line.
 template <class I, class Format, class F>
-QLITE_INLINE void for_each_k(const std::byte* line, F&& f) noexcept {
+QLITE_INLINE void for_each_k(const decoder_of<I, Format>& decoder, const std::byte* line, F&& f) noexcept {
   typename I::words w[I::word_count];
   I::load_words(line, w);
   repeat<(Format::nibbles ? 2 : 1)>([&](auto n) QLITE_LAMBDA {
     repeat<I::word_count>([&](auto word) QLITE_LAMBDA {
       repeat<4>([&](auto b) QLITE_LAMBDA {
-        f(constant<k_of<I::k_unit>(word, b, n)>{}, I::template code < Format::kind,
-          Format::zeros ? 0 : Format::zero > (w[word], static_cast<int>(8 * b + 4 * n)));
+        f(constant<k_of<I::k_unit>(word, b, n)>{}, decoder.template code<static_cast<int>(8 * b + 4 * n)>(w[word]));
       });
     });
   });
 }
+
+/// Where the numbers of a group stand in the header of its block.
+struct group_header {
+  const std::byte *scales, *zeros, *offsets;
+
+  QLITE_INLINE group_header(const std::byte* block, const strip_shape& shape) noexcept
+      : scales(block), zeros(block + shape.zeros_at), offsets(block + shape.offsets_at) {}
+  template <class Format>
+  QLITE_INLINE void advance(std::size_t groups) noexcept {
+    scales += groups * strip_rows * sizeof(typename Format::scale);
+    zeros += groups * strip_rows;
+    offsets += groups * strip_rows * size_of_offset<typename Format::offset>;
+  }
+};
 
 /// Scales, zero points and offsets of a group for 16 columns.
 template <class I, class Format>
 struct group_values {
   typename I::floats scale, zero, offset;    // the last two only where the format has them
 
-  QLITE_INLINE group_values(const std::byte* strip, const strip_shape& shape, std::size_t g) noexcept {
-    const std::byte* const header = strip + shape.block_at(g);
-    const std::size_t in_block = g % shape.block * strip_rows;
-    scale = I::floats::load(reinterpret_cast<const typename Format::scale*>(header) + in_block);
-    if constexpr (Format::zeros) zero = I::template zero_floats<Format::kind>(header + shape.zeros_at + in_block);
+  QLITE_INLINE explicit group_values(const group_header& at) noexcept {
+    scale = I::floats::load(reinterpret_cast<const typename Format::scale*>(at.scales));
+    if constexpr (Format::zeros) zero = I::template zero_floats<Format::kind>(at.zeros);
     if constexpr (Format::has_offset)
-      offset = I::floats::load(reinterpret_cast<const typename Format::offset*>(header + shape.offsets_at) + in_block);
+      offset = I::floats::load(reinterpret_cast<const typename Format::offset*>(at.offsets));
   }
   /// code - zero point.
   QLITE_INLINE typename I::floats centred(typename I::floats code) const noexcept {
@@ -90,7 +105,7 @@ template <class I, class Format, std::size_t Rows>
 struct float_direct_tile {
   using floats = typename I::floats;
   /// Independent sums per output, to hide the latency of the fma.
-  static constexpr std::size_t chains = Rows >= 8 ? 1 : 8 / Rows;
+  static constexpr std::size_t chains = Rows >= 4 ? 1 : 4 / Rows;
 
   static void apply(const float_direct_args& args) {
     const strip_shape& shape = *args.shape;
@@ -100,26 +115,33 @@ struct float_direct_tile {
       x[m] = args.x.data + min_of<std::size_t>(m, args.rows - 1) * args.x.stride;
       acc[m] = floats::splat(0.0f);
     });
+    const decoder_of<I, Format> decoder;
     std::size_t k = 0;
-    for (std::size_t g = 0; g < shape.groups; ++g) {
-      const group_values<I, Format> values(args.weights, shape, g);
-      floats part[chains][Rows];
-      repeat<chains>(
-          [&](auto c) QLITE_LAMBDA { repeat<Rows>([&](auto m) QLITE_LAMBDA { part[c][m] = floats::splat(0.0f); }); });
-      const std::byte* line = args.weights + shape.codes_at(g);
-      for (std::size_t i = shape.lines(g); i != 0; --i, line += shape.line_bytes, k += shape.line_k) {
-        prefetch_line<4096, prefetch_to::l1>(line);
-        for_each_k<I, Format>(line, [&](auto at, floats code) QLITE_LAMBDA {
-          const floats value = Format::has_offset ? values.weight(code) : values.centred(code);
-          repeat<Rows>([&](auto m) QLITE_LAMBDA {
-            part[at % chains][m] = fma(floats::splat(x[m][k + at]), value, part[at % chains][m]);
+    const std::byte* line = args.weights;
+    for (std::size_t g = 0; g < shape.groups;) {
+      group_header header(line, shape);
+      for (std::size_t i = 0; i < shape.header_bytes; i += cache_line) prefetch_stream(line + i);
+      line += shape.header_bytes;
+      for (const std::size_t end = min_of(shape.groups, g + shape.block); g < end; ++g) {
+        const group_values<I, Format> values(header);
+        header.template advance<Format>(1);
+        floats part[chains][Rows];
+        repeat<chains>(
+            [&](auto c) QLITE_LAMBDA { repeat<Rows>([&](auto m) QLITE_LAMBDA { part[c][m] = floats::splat(0.0f); }); });
+        for (std::size_t i = shape.lines(g); i != 0; --i, line += shape.line_bytes, k += shape.line_k) {
+          prefetch_stream(line);    // each line that is read, headers too, asks for one further on
+          for_each_k<I, Format>(decoder, line, [&](auto at, floats code) QLITE_LAMBDA {
+            const floats value = Format::has_offset ? values.weight(code) : values.centred(code);
+            repeat<Rows>([&](auto m) QLITE_LAMBDA {
+              part[at % chains][m] = fma(floats::splat(x[m][k + at]), value, part[at % chains][m]);
+            });
           });
+        }
+        repeat<Rows>([&](auto m) QLITE_LAMBDA {
+          repeat<chains - 1>([&](auto c) QLITE_LAMBDA { part[0][m] = add(part[0][m], part[c + 1][m]); });
+          acc[m] = Format::has_offset ? add(acc[m], part[0][m]) : fma(part[0][m], values.scale, acc[m]);
         });
       }
-      repeat<Rows>([&](auto m) QLITE_LAMBDA {
-        repeat<chains - 1>([&](auto c) QLITE_LAMBDA { part[0][m] = add(part[0][m], part[c + 1][m]); });
-        acc[m] = Format::has_offset ? add(acc[m], part[0][m]) : fma(part[0][m], values.scale, acc[m]);
-      });
     }
     repeat<Rows>([&](auto m) QLITE_LAMBDA { acc[m].store(args.out + m * strip_rows); });
   }
@@ -135,13 +157,16 @@ template <class I, class Format>
 inline line_position decode_floats(const std::byte* weights, const strip_shape& shape, line_position from,
                                    std::size_t lines, float* panel, std::size_t stride) {
   using floats = typename I::floats;
+  const decoder_of<I, Format> decoder;
   while (lines != 0) {
-    const group_values<I, Format> values(weights, shape, from.group);
+    group_header header(weights + shape.block_at(from.group), shape);
+    header.template advance<Format>(from.group % shape.block);
+    const group_values<I, Format> values(header);
     const std::byte* line = weights + shape.codes_at(from.group) + from.line * shape.line_bytes;
     const std::size_t end = min_of(shape.lines(from.group), from.line + lines);
     lines -= end - from.line;
     for (; from.line < end; ++from.line, line += shape.line_bytes, panel += shape.line_k * stride) {
-      for_each_k<I, Format>(line,
+      for_each_k<I, Format>(decoder, line,
                             [&](auto at, floats code) QLITE_LAMBDA { values.weight(code).store(panel + at * stride); });
     }
     if (from.line == shape.lines(from.group)) from = {from.group + 1, 0};

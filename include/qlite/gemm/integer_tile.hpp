@@ -56,6 +56,13 @@ struct integer_tile {
     ints v[chains][units];
   };
 
+  /// Each line that is read, headers too, asks for one further on: one that nobody asked for stalls everything. With
+  /// few rows a line is done with so soon that the processor sees enough lines ahead, and asking costs more than it
+  /// brings.
+  QLITE_INLINE static void prefetch(const std::byte* w) noexcept {
+    if constexpr (Rows > (Format::nibbles ? 1 : 4)) prefetch_stream(w);
+  }
+
   /// A run of the panel, and a unit of its codes (input_rows.hpp).
   template <class T>
   QLITE_INLINE static T number(const std::byte* p) noexcept {
@@ -98,13 +105,6 @@ struct integer_tile {
       multiply(even, I::load_bytes(w), x);
     }
   }
-  /// Each line that is read, headers too, asks for one further on: one that nobody asked for stalls everything. With
-  /// few rows a line is done with so soon that the processor sees enough lines ahead, and asking costs more than it
-  /// brings.
-  QLITE_INLINE static void prefetch(const std::byte* w) noexcept {
-    if constexpr (Rows > (Format::nibbles ? 1 : 4)) prefetch_line<12288, prefetch_to::l2>(w);
-  }
-
   /// Adds `lines` lines.
   QLITE_INLINE static void run(sums& sum, const std::byte* w, const std::byte* x, std::size_t lines) noexcept {
     if constexpr (burst_units == 0) {

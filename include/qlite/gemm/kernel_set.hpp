@@ -28,8 +28,9 @@ struct tile_list {
   }
 };
 
-/// Rows of X that share one reading of the weights, and to how many a narrow W may reduce them.
-inline constexpr std::size_t row_block = 128, least_block = 16;
+/// Rows of X that share one reading of the weights: at most, at least (a narrow W or a large K reduces them), and how
+/// large a block of them may be.
+inline constexpr std::size_t row_block = 128, least_block = 16, row_block_bytes = std::size_t{640} << 10;
 
 inline constexpr std::size_t largest_tile = 16 * 2 * 16;    // floats of the largest tile: rows x strips x 16
 

@@ -44,19 +44,24 @@ QLITE_INLINE Words packed_words(Words x) noexcept {
     return packed_bias<Scheme, Backend> != 0 ? x ^ Words(0x80808080u) : x;
 }
 
-/// Packs lines [from, to) of group g of one row into its lane of the group's lines.
+/// Columns [begin, end) of all rows of a strip, whose codes fill lines from `lines` on.
+struct code_run {
+  std::size_t begin, end;
+  std::byte* lines;
+};
+
+/// Packs lines [from, to) of a run of one row into its lane.
 template <class Scheme, class Backend>
 QLITE_INLINE void pack_lane(const quantized_view<Scheme>& q, const strip_shape& shape, std::size_t row,
-                            std::size_t lane, std::size_t g, std::size_t from, std::size_t to, std::byte* lines) {
+                            std::size_t lane, const code_run& run, std::size_t from, std::size_t to) {
   using traits = scheme_traits<Scheme>;
   constexpr int bits = traits::bits, bias = packed_bias<Scheme, Backend> + traits::stored_bias;
   constexpr std::size_t k_unit = Backend::k_unit;
   const std::uint8_t* const codes = q.codes() + row * q.shape().code_row_bytes();
-  std::byte* line = lines + from * shape.line_bytes;
-  const std::size_t begin = g * shape.group, group_end = begin + shape.length(g);
-  std::size_t k = begin + from * shape.line_k;
-  const std::size_t end = min_of(group_end, begin + to * shape.line_k);
-  if (k_unit == 4 && (bits == 8 || begin % 2 == 0)) {
+  std::byte* line = run.lines + from * shape.line_bytes;
+  std::size_t k = run.begin + from * shape.line_k;
+  const std::size_t end = min_of(run.end, run.begin + to * shape.line_k);
+  if (k_unit == 4 && (bits == 8 || run.begin % 2 == 0)) {
     for (; k + shape.line_k <= end; k += shape.line_k, line += shape.line_bytes) {
       std::uint32_t word;
       std::memcpy(&word, codes + k * bits / 8, sizeof word);
@@ -75,71 +80,105 @@ QLITE_INLINE void pack_lane(const quantized_view<Scheme>& q, const strip_shape& 
   }
 }
 
-/// The same for lanes [lane, lane + 4) of a whole strip. Lines of 64 bytes go in fours: 16 bytes of four rows are a 4 x
-/// 4 matrix of words, which is transposed.
+/// The same for lanes [lane, lane + 4). Lines of 64 bytes go in fours: 16 bytes of four rows are a 4 x 4 matrix of
+/// words, which is transposed; a register holds several such.
 template <class Scheme, class Backend>
 QLITE_INLINE void pack_four_lanes(const quantized_view<Scheme>& q, const strip_shape& shape, std::size_t row,
-                                  std::size_t lane, std::size_t g, std::size_t from, std::size_t to, std::byte* lines) {
+                                  std::size_t lane, const code_run& run, std::size_t from, std::size_t to) {
   constexpr int bits = scheme_traits<Scheme>::bits;
   constexpr std::size_t word_bytes = sizeof(std::uint32_t), line_k = Backend::k_unit * 8 / bits;
-  const std::size_t begin = g * shape.group;
-  if (Backend::k_unit == 4 && (bits == 8 || begin % 2 == 0)) {
-    const std::size_t stride = q.shape().code_row_bytes(), whole = min_of(to, shape.length(g) / line_k);
-    const auto* codes = reinterpret_cast<const std::byte*>(q.codes()) + row * stride + begin * bits / 8;
-    const auto load = [](const std::byte* p) QLITE_LAMBDA {
-      std::uint32_t words[4];
-      std::memcpy(words, p, sizeof words);
-      return packed_words<Scheme, Backend>(words_of_4::load_unaligned(words));
-    };
-    const auto store = [&](std::size_t line, words_of_4 x) QLITE_LAMBDA {
-      std::uint32_t words[4];
-      x.store_unaligned(words);
-      std::memcpy(lines + line * shape.line_bytes + lane * word_bytes, words, sizeof words);
-    };
-    for (; from + 4 <= whole; from += 4) {
+  if (Backend::k_unit == 4 && (bits == 8 || run.begin % 2 == 0)) {
+    const std::size_t stride = q.shape().code_row_bytes(), whole = min_of(to, (run.end - run.begin) / line_k);
+    const auto* codes = reinterpret_cast<const std::byte*>(q.codes()) + row * stride + run.begin * bits / 8;
+    const auto load = [](const std::byte* p)
+                          QLITE_LAMBDA { return packed_words<Scheme, Backend>(word_fours::load(p)); };
+    for (; from + 4 * word_fours::count <= whole; from += 4 * word_fours::count) {
       const std::byte* const at = codes + from * word_bytes;
-      const words_of_4 a = load(at), b = load(at + stride), c = load(at + 2 * stride), d = load(at + 3 * stride);
-      const words_of_4 ac_low = zip_lo(a, c), ac_high = zip_hi(a, c), bd_low = zip_lo(b, d), bd_high = zip_hi(b, d);
-      store(from, zip_lo(ac_low, bd_low));
-      store(from + 1, zip_hi(ac_low, bd_low));
-      store(from + 2, zip_lo(ac_high, bd_high));
-      store(from + 3, zip_hi(ac_high, bd_high));
+      const word_fours a = load(at), b = load(at + stride), c = load(at + 2 * stride), d = load(at + 3 * stride);
+      const word_fours ac_low = zip_low(a, c), ac_high = zip_high(a, c), bd_low = zip_low(b, d),
+                       bd_high = zip_high(b, d);
+      const word_fours lines[4] = {zip_low(ac_low, bd_low), zip_high(ac_low, bd_low), zip_low(ac_high, bd_high),
+                                   zip_high(ac_high, bd_high)};
+      std::byte* const to_lane = run.lines + from * shape.line_bytes + lane * word_bytes;
+      repeat<word_fours::count>([&](auto four) QLITE_LAMBDA {
+        repeat<4>([&](auto i)
+                      QLITE_LAMBDA { lines[i].template store<four>(to_lane + (4 * four + i) * shape.line_bytes); });
+      });
     }
   }
   if (from == to) return;
-  for (std::size_t i = 0; i < 4; ++i) pack_lane<Scheme, Backend>(q, shape, row + i, lane + i, g, from, to, lines);
+  for (std::size_t i = 0; i < 4; ++i) pack_lane<Scheme, Backend>(q, shape, row + i, lane + i, run, from, to);
 }
 
 /// Packs the codes of `count` rows from `first` on, 64 bytes of a few rows at a time: rows are often a multiple of 4
-/// KiB apart, and caches keep few lines at such a distance. Groups shorter than that go together.
+/// KiB apart, and caches keep few lines at such a distance. The lines of a block of groups follow each other without a
+/// gap where groups are whole lines.
 template <class Scheme, class Backend>
 QLITE_INLINE void pack_codes(const quantized_view<Scheme>& q, const strip_shape& shape, std::size_t first,
                              std::size_t count, std::byte* strip) {
   constexpr std::size_t some_lines = 16;
-  const std::size_t together = shape.group_lines >= some_lines ? 1 : shape.block;
-  const std::size_t group_bytes = shape.group_lines * shape.line_bytes;
-  std::byte* block = strip;
-  for (std::size_t b = 0; b < shape.groups; b += shape.block, block += shape.block_at(shape.block)) {
-    const std::size_t block_end = min_of(shape.groups, b + shape.block);
-    std::byte* some = block + shape.header_bytes;
-    for (std::size_t begin = b; begin < block_end; begin += together, some += together * group_bytes) {
-      const std::size_t end = min_of(block_end, begin + together);
-      for (std::size_t from = 0; from < shape.lines(begin); from += some_lines) {
-        for (std::size_t lane = 0; lane < count; lane += 4) {
-          std::byte* lines = some;
-          for (std::size_t g = begin; g < end; ++g, lines += group_bytes) {
-            const std::size_t to = min_of(shape.lines(g), from + some_lines);
-            if (to <= from) continue;
-            if (lane + 4 <= count)
-              pack_four_lanes<Scheme, Backend>(q, shape, first + lane, lane, g, from, to, lines);
-            else
-              for (std::size_t i = lane; i < count; ++i)
-                pack_lane<Scheme, Backend>(q, shape, first + i, i, g, from, to, lines);
-          }
-        }
+  const std::size_t together = shape.group % shape.line_k == 0 ? shape.block : 1;
+  for (std::size_t g = 0; g < shape.groups; g = min_of(g + together, shape.groups)) {
+    const std::size_t last = min_of(g + together, shape.groups) - 1;
+    const code_run run{g * shape.group, last * shape.group + shape.length(last), strip + shape.codes_at(g)};
+    const std::size_t lines = ceil_div(run.end - run.begin, shape.line_k);
+    for (std::size_t from = 0; from < lines; from += some_lines) {
+      const std::size_t to = min_of(lines, from + some_lines);
+      for (std::size_t lane = 0; lane < count; lane += 4) {
+        if (lane + 4 <= count)
+          pack_four_lanes<Scheme, Backend>(q, shape, first + lane, lane, run, from, to);
+        else
+          for (std::size_t i = lane; i < count; ++i) pack_lane<Scheme, Backend>(q, shape, first + i, i, run, from, to);
       }
     }
   }
+}
+
+/// Four numbers from each of four rows, a quarter of a word each: those of one column together in each word of
+/// `columns`.
+template <class Word>
+QLITE_INLINE void transpose_quarters(const Word (&rows)[4], Word (&columns)[4]) noexcept {
+  constexpr int half = 4 * sizeof(Word), quarter = half / 2;
+  constexpr Word low = (Word{1} << half) - 1, even = (low >> quarter) | (low >> quarter << half);
+  const auto pair = [](Word a, Word b, bool odd) QLITE_LAMBDA {
+    return odd ? ((a >> quarter) & even) | (b & (even << quarter)) : (a & even) | ((b & even) << quarter);
+  };
+  for (std::size_t i = 0; i < 2; ++i) {
+    const Word first = pair(rows[0], rows[1], i != 0), second = pair(rows[2], rows[3], i != 0);
+    columns[i] = (first & low) | (second << half);
+    columns[i + 2] = (first >> half) | (second & (low << half));
+  }
+}
+
+/// Numbers of four groups, which lie together in each row, for four lanes of a header's part.
+template <class T>
+QLITE_INLINE void pack_numbers(const T* const (&from)[4], std::byte* to) noexcept {
+  if constexpr (sizeof(T) == 2) {
+    std::uint64_t rows[4], columns[4];
+    for (std::size_t i = 0; i < 4; ++i) std::memcpy(&rows[i], from[i], sizeof rows[i]);
+    transpose_quarters(rows, columns);
+    for (std::size_t i = 0; i < 4; ++i) std::memcpy(to + i * strip_rows * sizeof(T), &columns[i], sizeof columns[i]);
+  } else {
+    for (std::size_t i = 0; i < 4; ++i)
+      for (std::size_t j = 0; j < 4; ++j) std::memcpy(to + (i * strip_rows + j) * sizeof(T), from[j] + i, sizeof(T));
+  }
+}
+
+/// Zero points, as stored in a header, of a row's groups g to g + 3, where g is a multiple of four: a byte each.
+template <class Scheme, class Backend>
+QLITE_INLINE std::uint32_t zero_points_of_4(const quantized_view<Scheme>& q, std::size_t row, std::size_t g) noexcept {
+  constexpr int bits = scheme_traits<Scheme>::bits;
+  std::uint8_t bytes[bits == 4 ? 2 : 4];
+  std::memcpy(bytes,
+              q.zeros() + (scheme_traits<Scheme>::one_scale ? 0 : row) * q.shape().zero_row_bytes() + g * bits / 8,
+              sizeof bytes);
+  std::uint32_t packed = 0;
+  if constexpr (bits == 4)
+    packed = (bytes[0] & 15u) | (bytes[0] >> 4 << 8) | (bytes[1] & 15u) << 16 |
+             static_cast<std::uint32_t>(bytes[1] >> 4) << 24;
+  else
+    std::memcpy(&packed, bytes, sizeof packed);
+  return packed_bias<Scheme, Backend> != 0 ? packed ^ 0x80808080u : packed;
 }
 
 /// Scales, zero points and offsets of a strip of `count` rows from `first` on; the other lanes get scale 0.
@@ -151,15 +190,36 @@ QLITE_INLINE void pack_headers(const quantized_view<Scheme>& q, const strip_shap
   const std::size_t block_bytes = shape.block_at(shape.block);
   std::byte* header = strip;
   for (std::size_t g = 0; g < shape.groups; g += shape.block, header += block_bytes) {
-    std::memset(header, 0, shape.header_bytes);
     const std::size_t groups = min_of(shape.block, shape.groups - g);
-    for (std::size_t lane = 0; lane < count; ++lane) {
+    std::size_t done = 0;    // lanes whose numbers are there
+    if (groups == block_groups && count == strip_rows) {
+      for (; done < count; done += 4) {
+        const scale* scales[4];
+        for (std::size_t i = 0; i < 4; ++i) scales[i] = q.scales() + q.scale_index(first + done + i, g);
+        pack_numbers(scales, header + done * sizeof(scale));
+        if constexpr (traits::has_offset) {
+          const offset_storage<Scheme>* offsets[4];
+          for (std::size_t i = 0; i < 4; ++i) offsets[i] = q.offsets() + q.scale_index(first + done + i, g);
+          pack_numbers(offsets, header + shape.offsets_at + done * sizeof(*offsets[0]));
+        }
+        if constexpr (traits::has_zero_point) {
+          std::uint32_t rows[4], columns[4];
+          for (std::size_t i = 0; i < 4; ++i) rows[i] = zero_points_of_4<Scheme, Backend>(q, first + done + i, g);
+          transpose_quarters(rows, columns);
+          for (std::size_t i = 0; i < 4; ++i)
+            std::memcpy(header + shape.zeros_at + i * strip_rows + done, &columns[i], sizeof columns[i]);
+        }
+      }
+    } else {
+      std::memset(header, 0, shape.header_bytes);
+    }
+    for (std::size_t lane = done; lane < count; ++lane) {
       const std::size_t row = first + lane, from = q.scale_index(row, g);
       for (std::size_t i = 0; i < groups; ++i) {
         const std::size_t at = i * strip_rows + lane;
-        std::memcpy(header + at * sizeof(scale), q.scales() + from + i, sizeof(scale));
         if constexpr (traits::has_zero_point)
           header[shape.zeros_at + at] = static_cast<std::byte>(q.zero_point(row, g + i) + packed_bias<Scheme, Backend>);
+        std::memcpy(header + at * sizeof(scale), q.scales() + from + i, sizeof(scale));
         if constexpr (traits::has_offset)
           std::memcpy(header + shape.offsets_at + at * sizeof(*q.offsets()), q.offsets() + from + i,
                       sizeof(*q.offsets()));

@@ -1,0 +1,7 @@
+#include "cuda/product.cuh"
+
+using namespace qlite;
+template <class Granularity, class Zero = symmetric>
+using w4 = scheme<qlite::int4, Granularity, Zero>;
+
+QLITE_BENCH_KIND(w4a16_g128_bf16, w4<per_group<128>>, __nv_bfloat16, plain)

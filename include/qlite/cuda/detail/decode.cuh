@@ -1,0 +1,150 @@
+// From packed codes to fragments of mma.sync, in registers. detail/layout.cuh draws the words that come in.
+//
+// 16-bit floats: a code is put into the fraction of a number whose unit in the last place is 1, then the number that
+// stands for code = zero point is subtracted; both are exact. For float16, 0x6400 | u is 1024 + u for u < 1024. The
+// idea is of Y. Kim et al., "Who Says Elephants Can't Run", 2022; the interleaved nibbles, which save shifts, follow
+// Marlin (E. Frantar et al., 2024). bfloat16 has seven bits of fraction: 0x4300 | u is 128 + u for u < 128, and an int8
+// code is the difference of 0x4300 | (its low seven bits) and 0x4300 | (its sign bit), 128 or 256.
+#pragma once
+
+#include <qlite/cuda/detail/operands.cuh>
+#include <qlite/cuda/detail/ptx.cuh>
+
+QLITE_CUDA_BEGIN_FUNCTIONS
+namespace kernels {
+
+template <class T>
+QLITE_DEVICE std::uint32_t sub_pair(std::uint32_t a, std::uint32_t b) {
+  using pair = std::conditional_t<std::is_same_v<T, __half>, __half2, __nv_bfloat162>;
+  const pair r = __hsub2(*reinterpret_cast<const pair*>(&a), *reinterpret_cast<const pair*>(&b));
+  return *reinterpret_cast<const std::uint32_t*>(&r);
+}
+/// a / 16 + b, in float16.
+QLITE_DEVICE std::uint32_t sixteenth_plus(std::uint32_t a, std::uint32_t b) {
+  const std::uint32_t sixteenth = 0x2c002c00u;
+  const __half2 r = __hfma2(*reinterpret_cast<const __half2*>(&a), *reinterpret_cast<const __half2*>(&sixteenth),
+                            *reinterpret_cast<const __half2*>(&b));
+  return *reinterpret_cast<const std::uint32_t*>(&r);
+}
+
+/// Arithmetic with activations of T, 16 bits: a tile takes four steps of 16 k.
+template <class T>
+struct float_math {
+  using element = T;
+  using sum = float;
+  static constexpr int steps = 4;                    // of a tile
+  static constexpr std::uint32_t row_bytes = 128;    // of a row of X in a tile
+  static constexpr bool is_integer = false;
+
+  /// What is subtracted from the codes of rows g and g + 8.
+  struct zeros {
+    std::uint32_t c[2];
+  };
+  template <int Bits>
+  QLITE_DEVICE static zeros make_zeros(std::uint32_t stored) {
+    const std::uint32_t z0 = stored & 0xffu, z1 = stored >> 8;
+    constexpr bool half = std::is_same_v<T, __half>;
+    if (Bits == 4 && half) return {{(0x6400u | z0) * 0x10001u, (0xd400u + (z1 << 4)) * 0x10001u}};
+    if (Bits == 4) return {{(0x4300u | z0) * 0x10001u, (0x4300u | z1) * 0x10001u}};
+    if (half) return {{(0x6400u | (z0 ^ 0x80u)) * 0x10001u, (0x6400u | (z1 ^ 0x80u)) * 0x10001u}};
+    return {{bfloat_pair(z0), bfloat_pair(z1)}};
+  }
+
+  /// The fragments of steps 2 h and 2 h + 1.
+  QLITE_DEVICE static void decode(const uint4 (&raw)[1], int h, const zeros& z, std::uint32_t (&a)[2][4]) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const std::uint32_t w = h == 0 ? (e == 0 ? raw[0].x : raw[0].y) : (e == 0 ? raw[0].z : raw[0].w);
+      if constexpr (std::is_same_v<T, __half>) {
+        constexpr std::uint32_t ones = 0x64006400u, low = 0x000f000fu, high = 0x00f000f0u;
+        const std::uint32_t shifted = w >> 8;
+        a[e][0] = sub_pair<T>(and_or(w, low, ones), z.c[0]);
+        a[e][1] = sixteenth_plus(and_or(w, high, ones), z.c[1]);
+        a[e][2] = sub_pair<T>(and_or(shifted, low, ones), z.c[0]);
+        a[e][3] = sixteenth_plus(and_or(shifted, high, ones), z.c[1]);
+      } else {
+        constexpr std::uint32_t ones = 0x43004300u, low = 0x000f000fu;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) a[e][i] = sub_pair<T>(and_or(w >> (4 * i), low, ones), z.c[i % 2]);
+      }
+    }
+  }
+  QLITE_DEVICE static void decode(const uint4 (&raw)[2], int h, const zeros& z, std::uint32_t (&a)[2][4]) {
+    const std::uint32_t words[4] = {raw[h].x, raw[h].y, raw[h].z, raw[h].w};
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const std::uint32_t w = words[2 * e + r];
+        if constexpr (std::is_same_v<T, __half>) {
+          const std::uint32_t u = w ^ 0x80808080u;
+          a[e][r] = sub_pair<T>(__byte_perm(u, 0x64646464u, 0x4240), z.c[r]);
+          a[e][r + 2] = sub_pair<T>(__byte_perm(u, 0x64646464u, 0x4341), z.c[r]);
+        } else {
+#pragma unroll
+          for (int p = 0; p < 2; ++p) {
+            const std::uint32_t v = w >> (8 * p);
+            const std::uint32_t code =
+                sub_pair<T>(and_or(v, 0x007f007fu, 0x43004300u), and_or(v, 0x00800080u, 0x43004300u));
+            a[e][r + 2 * p] = sub_pair<T>(code, z.c[r]);
+          }
+        }
+      }
+    }
+  }
+
+  /// A fragment of ones: its product is the sum of the other operand.
+  static constexpr std::uint32_t ones = std::is_same_v<T, __half> ? 0x3c003c00u : 0x3f803f80u;
+
+ private:
+  QLITE_DEVICE static std::uint32_t bfloat_pair(std::uint32_t byte) {
+    const auto value = static_cast<float>(static_cast<std::int8_t>(byte));
+    return (__float_as_uint(value) >> 16) * 0x10001u;    // exact
+  }
+};
+
+/// Arithmetic with activations of signed bytes: a tile takes two steps of 32 k. Codes of 4 bits are multiplied as
+/// 16 (field - 8), so that no shift has to bring a sign along; sums are divided by 16, exactly.
+struct integer_math {
+  using element = std::int8_t;
+  using sum = std::int32_t;
+  static constexpr int steps = 2;
+  static constexpr std::uint32_t row_bytes = 64;
+  static constexpr bool is_integer = true;
+
+  /// What the sum of the activations is multiplied with and subtracted.
+  struct zeros {
+    std::int32_t c[2];
+  };
+  template <int Bits>
+  QLITE_DEVICE static zeros make_zeros(std::uint32_t stored) {
+    const std::uint32_t z0 = stored & 0xffu, z1 = stored >> 8;
+    if (Bits == 4) return {{static_cast<std::int32_t>(z0) - 8, static_cast<std::int32_t>(z1) - 8}};
+    return {{static_cast<std::int8_t>(z0), static_cast<std::int8_t>(z1)}};
+  }
+  /// The sum of codes times activations that an accumulator stands for.
+  template <int Bits>
+  QLITE_DEVICE static std::int32_t unscaled(std::int32_t sum) {
+    return Bits == 4 ? sum >> 4 : sum;
+  }
+
+  QLITE_DEVICE static void decode(const uint4 (&raw)[1], int h, const zeros&, std::uint32_t (&a)[1][4]) {
+    const std::uint32_t w0 = h == 0 ? raw[0].x : raw[0].z, w1 = h == 0 ? raw[0].y : raw[0].w;
+    constexpr std::uint32_t high = 0xf0f0f0f0u, flip = 0x80808080u;
+    a[0][0] = and_xor(w0 << 4, high, flip);
+    a[0][1] = and_xor(w0, high, flip);
+    a[0][2] = and_xor(w1 << 4, high, flip);
+    a[0][3] = and_xor(w1, high, flip);
+  }
+  QLITE_DEVICE static void decode(const uint4 (&raw)[2], int h, const zeros&, std::uint32_t (&a)[1][4]) {
+    a[0][0] = raw[h].x;
+    a[0][1] = raw[h].y;
+    a[0][2] = raw[h].z;
+    a[0][3] = raw[h].w;
+  }
+
+  static constexpr std::uint32_t ones = 0x01010101u;
+};
+
+}    // namespace kernels
+QLITE_CUDA_END_FUNCTIONS

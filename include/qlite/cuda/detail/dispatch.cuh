@@ -1,0 +1,132 @@
+// From a choice to a launch.
+#pragma once
+
+#include <qlite/cuda/detail/direct_kernel.cuh>
+#include <qlite/cuda/detail/simple_kernel.cuh>
+#include <qlite/cuda/detail/staged_kernel.cuh>
+#include <qlite/cuda/kernel_choice.cuh>
+
+QLITE_CUDA_BEGIN_FUNCTIONS
+namespace kernels {
+
+/// Tiles that a warp of the direct kernel has under way, and how many it multiplies at a time.
+template <int Bits, int RowTiles>
+inline constexpr int direct_depth = 2;
+inline constexpr int direct_step = 2;
+
+/// The architecture that the code which the device at hand runs for a kernel was compiled for, 10 major + minor. Below
+/// 80 the bodies of the tensor-core kernels are empty, below 90 there are no clusters.
+template <class Kernel>
+inline cudaError_t compiled_for(Kernel kernel, int& architecture) noexcept {
+  cudaFuncAttributes attributes{};
+  const cudaError_t status = cudaFuncGetAttributes(&attributes, kernel);
+  architecture = attributes.ptxVersion;
+  return status == cudaErrorInvalidDeviceFunction ? cudaErrorNoKernelImageForDevice : status;
+}
+
+template <class Math, int Bits, bool Sums, span_kind Span, bool Plain, class Out>
+struct launcher {
+  const weights& w;
+  const inputs& x;
+  const Out& out;
+  cudaStream_t stream;
+
+  cudaError_t simple() const noexcept {
+    const std::size_t warps = std::size_t{out.rows} * out.columns;
+    return launch(simple_kernel<Math, Bits, Span == span_kind::whole, Out>, blocks_for(32 * warps), 256, 0, stream, w,
+                  x, out);
+  }
+
+  template <int RowTiles, int TokenTiles>
+  cudaError_t direct(unsigned warps) const noexcept {
+    constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
+    const std::uint32_t row_blocks = (w.row_tiles + RowTiles - 1) / RowTiles;
+    const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
+    return launch(direct_kernel<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles, direct_depth<Bits, RowTiles>,
+                                direct_step, Out>,
+                  blocks, 32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out, row_blocks);
+  }
+
+  template <int TokenTiles, int Depth = 1>
+  cudaError_t staged(std::uint32_t warps_n, unsigned cluster, std::size_t shared_limit) const noexcept {
+    constexpr int row_tiles = 2;
+    constexpr std::uint32_t tokens = 8 * TokenTiles;
+    std::size_t shared = staged_bytes<Math, Bits, row_tiles, TokenTiles, Depth>(warps_n);
+    while (shared > shared_limit && warps_n < staged_warps)    // fewer warps along K need less
+      shared = staged_bytes<Math, Bits, row_tiles, TokenTiles, Depth>(warps_n *= 2);
+    if (shared > shared_limit) {
+      if constexpr (Depth > 1)
+        return staged<TokenTiles>(warps_n, cluster, shared_limit);
+      else if constexpr (TokenTiles > 4)
+        return staged<TokenTiles / 2>(warps_n, cluster, shared_limit);
+      else
+        return direct<1, 2>(8);
+    }
+    const std::uint32_t row_blocks = (w.row_tiles + warps_n * row_tiles - 1) / (warps_n * row_tiles);
+    const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
+    return launch_clusters(cluster, staged_kernel<Math, Bits, Sums, Span, Plain, row_tiles, TokenTiles, Depth, Out>,
+                           cluster * blocks, 32 * staged_warps, shared, stream, w, x, out, row_blocks, warps_n,
+                           cluster);
+  }
+
+  cudaError_t run(kernel_choice c) const noexcept {
+    // Longer integer sums would overflow; they are rare enough to be left to the simple kernel.
+    if (Math::is_integer && Span == span_kind::whole && w.cols > 65536) return simple();
+    if (c.family == kernel_family::simple) return simple();
+    int architecture = 0;
+    QLITE_CUDA_RETURN_IF_ERROR(compiled_for(
+        direct_kernel<Math, Bits, Sums, Span, Plain, 1, 1, direct_depth<Bits, 1>, direct_step, Out>, architecture));
+    const bool tensor = architecture >= 80;
+    int device = 0, multiprocessors = 0, shared = 0;
+    QLITE_CUDA_RETURN_IF_ERROR(cudaGetDevice(&device));
+    QLITE_CUDA_RETURN_IF_ERROR(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    if (c.family == kernel_family::automatic) {
+      if (!tensor) return simple();
+      QLITE_CUDA_RETURN_IF_ERROR(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+      product_shape shape;
+      shape.n = w.rows;
+      shape.k = w.cols;
+      shape.m = out.rows;
+      shape.bits = Bits;
+      shape.integer = Math::is_integer;
+      shape.multiprocessors = multiprocessors;
+      shape.shared_bytes = static_cast<std::size_t>(shared);
+      shape.clusters = architecture >= 90;
+      c = choose_kernel(shape);
+    } else if (!tensor) {
+      return cudaErrorNoKernelImageForDevice;
+    }
+    if (c.family == kernel_family::direct) {
+      if (c.warps < 1 || c.warps > 16) return cudaErrorInvalidValue;
+      switch (10 * c.row_tiles + c.token_tiles) {
+        case 11:
+          return direct<1, 1>(c.warps);
+        case 12:
+          return direct<1, 2>(c.warps);
+        case 21:
+          return direct<2, 1>(c.warps);
+        case 22:
+          return direct<2, 2>(c.warps);
+        default:
+          return cudaErrorInvalidValue;
+      }
+    }
+    if (c.cluster != 1 && (architecture < 90 || (c.cluster != 2 && c.cluster != 4 && c.cluster != 8)))
+      return cudaErrorInvalidValue;
+    if (c.warps != 1 && c.warps != 2 && c.warps != 4 && c.warps != 8) return cudaErrorInvalidValue;
+    switch (c.token_tiles) {
+      case 4:
+        return staged<4>(c.warps, c.cluster, static_cast<std::size_t>(shared));
+      case 8:
+        return staged<8>(c.warps, c.cluster, static_cast<std::size_t>(shared));
+      case 16:
+        return c.warps == 8 ? staged<16, 2>(c.warps, c.cluster, static_cast<std::size_t>(shared))
+                            : staged<16>(c.warps, c.cluster, static_cast<std::size_t>(shared));
+      default:
+        return cudaErrorInvalidValue;
+    }
+  }
+};
+
+}    // namespace kernels
+QLITE_CUDA_END_FUNCTIONS

@@ -1,0 +1,118 @@
+// Random products for a GPU: shapes with all their tails, views as awkward as the contract allows, and every kernel.
+#pragma once
+
+#include "cuda/device.hpp"
+#include "cuda/schemes.hpp"
+#include "gemm/matrices.hpp"
+#include "gemm/oracle.hpp"
+
+namespace qlite_test {
+
+struct device_case {
+  std::size_t m, n, k, group;
+  device::choice kernel;
+  bool aligned;    // rows of X on 16-byte boundaries
+};
+
+inline device::choice random_choice(random_source& random) {
+  device::choice c;
+  c.family = static_cast<int>(random.integer(0, 3));
+  if (c.family == 2) {
+    c.row_tiles = static_cast<int>(random.integer(1, 2));
+    c.token_tiles = static_cast<int>(random.integer(1, 2));
+    c.warps = static_cast<int>(random.pick<std::size_t>({1, 3, 4, 8, 16}));
+  } else if (c.family == 3) {
+    c.token_tiles = static_cast<int>(random.pick<std::size_t>({4, 8, 16}));
+    c.warps = static_cast<int>(random.pick<std::size_t>({1, 2, 4, 8}));
+    if (device::has_clusters()) c.cluster = static_cast<int>(random.pick<std::size_t>({1, 1, 2, 4, 8}));
+  }
+  return c;
+}
+
+inline device_case random_device_case(random_source& random) {
+  device_case c;
+  c.m = random.extent(0, 40);
+  c.n = random.extent(0, 70);
+  c.k = random.extent(0, 700);
+  switch (random.bits() % 8) {
+    case 0:    // more than one block of tokens
+      c.m = random.integer(129, 280), c.n = random.integer(1, 60), c.k = random.integer(1, 200);
+      break;
+    case 1:    // more than one block of rows
+      c.n = random.integer(250, 600), c.k = random.integer(1, 200);
+      break;
+    case 2:    // the ring of stages goes round
+      c.k = random.integer(1000, 6000), c.m = random.integer(1, 20), c.n = random.integer(1, 40);
+      break;
+    default:
+      break;
+  }
+  c.aligned = random.chance(0.5);
+  if (c.aligned) c.k = c.k / 8 * 8;
+  c.group = random.pick<std::size_t>({8, 16, 24, 32, 40, 64, 96, 128, 192, 1024, c.k == 0 ? 8 : c.k});
+  c.kernel = random_choice(random);
+  return c;
+}
+
+// X on the host: [m, k], rows `stride` apart.
+template <class T>
+struct device_input {
+  std::size_t stride, shift;
+  std::vector<T> values;
+  std::vector<std::vector<float>> rows;
+
+  device_input(random_source& random, std::size_t m, std::size_t k, bool aligned)
+      : stride(k + (aligned ? 8 * random.integer(0, 2) : random.integer(0, 3))),
+        shift(aligned ? 0 : random.integer(0, 3)),
+        values(m == 0 ? 0 : (m - 1) * stride + k, from_float<T>(NAN)),
+        rows(m, std::vector<float>(k)) {
+    for (std::size_t r = 0; r < m; ++r) {
+      const float scale = random.uniform(0.01f, 4.0f);
+      for (std::size_t c = 0; c < k; ++c) put(r, c, scale * random.normal());
+    }
+  }
+  void put(std::size_t r, std::size_t c, float x) {
+    values[r * stride + c] = from_float<T>(x);
+    rows[r][c] = to_float(values[r * stride + c]);
+  }
+};
+
+// Y on the host, poisoned; what lies between the rows must keep the poison.
+template <class T>
+struct device_output {
+  std::size_t m, n, stride, shift;
+  std::vector<T> values;
+
+  device_output(random_source& random, std::size_t rows, std::size_t cols)
+      : m(rows),
+        n(cols),
+        stride(cols + random.pick<std::size_t>({0, 0, 1, 4, 7})),
+        shift(random.pick<std::size_t>({0, 0, 1, 2})),
+        values(rows == 0 ? 0 : (rows - 1) * stride + cols, from_float<T>(-12345.0f)) {}
+  float at(std::size_t r, std::size_t c) const { return to_float(values[r * stride + c]); }
+  bool gaps_are_intact() const {
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if (i % stride >= n && to_float(values[i]) != to_float(from_float<T>(-12345.0f))) return false;
+    return true;
+  }
+};
+
+template <class TX, class TY>
+device::request request_of(const device_input<TX>& x, device_output<TY>& y, const device_case& c) {
+  device::request r;
+  r.x = x.values.data();
+  r.m = c.m;
+  r.k = c.k;
+  r.x_stride = x.stride;
+  r.x_shift = x.shift;
+  r.y = y.values.data();
+  r.n = c.n;
+  r.y_stride = y.stride;
+  r.y_shift = y.shift;
+  r.kernel = c.kernel;
+  return r;
+}
+
+inline double gamma_of(double n, double u) { return n * u / (1.0 - n * u); }
+
+}    // namespace qlite_test
