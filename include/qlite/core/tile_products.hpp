@@ -131,8 +131,8 @@ QLITE_INLINE void fill_panel(const Factor& factor, std::size_t k0, std::size_t k
 /// tile. `panels` has room for panel_size(panel_depth, panel_width); sums have columns up to a multiple of tile_cols
 /// after c0.
 template <class Run, class Factor>
-QLITE_INLINE void accumulate_tiles(const Run& run, const Factor& factor, std::size_t k0, std::size_t k1, std::size_t c0,
-                                   std::size_t c1, double* panels) noexcept {
+void accumulate_tiles(const Run& run, const Factor& factor, std::size_t k0, std::size_t k1, std::size_t c0,
+                      std::size_t c1, double* panels) noexcept {
   for (std::size_t c = c0; c < c1; c += panel_width) {
     const std::size_t end = min_of(c + panel_width, c1);
     for (std::size_t k = k0; k < k1; k += panel_depth) {
@@ -151,8 +151,8 @@ QLITE_INLINE void accumulate_tiles(const Run& run, const Factor& factor, std::si
 ///     column(c) = finish(tile, c, sums(c))
 /// where `finish(t, c, sums, column)` writes tile_rows floats. `panels` as in accumulate_tiles.
 template <class Run, class Factor, class Finish>
-QLITE_INLINE void solve_tiles(const Run& run, const Factor& factor, std::size_t c0, std::size_t c1, double* panels,
-                              Finish&& finish) {
+void solve_tiles(const Run& run, const Factor& factor, std::size_t c0, std::size_t c1, double* panels,
+                 Finish&& finish) {
   const std::size_t width = c1 - c0;
   for (std::size_t j = c0; j < c1; j += tile_cols) {    // what lies on and below the diagonal is not used
     const std::size_t n = min_of(tile_cols, c1 - j);
@@ -172,8 +172,8 @@ QLITE_INLINE void solve_tiles(const Run& run, const Factor& factor, std::size_t 
 
 /// The same for any number of columns.
 template <class Run, class Factor, class Finish>
-QLITE_INLINE void solve_all_tiles(const Run& run, const Factor& factor, std::size_t c0, std::size_t c1, double* panels,
-                                  Finish&& finish) {
+void solve_all_tiles(const Run& run, const Factor& factor, std::size_t c0, std::size_t c1, double* panels,
+                     Finish&& finish) {
   for (std::size_t c = c0; c < c1; c += panel_width) {
     const std::size_t end = min_of(c + panel_width, c1);
     accumulate_tiles(run, factor, c0, c, c, end, panels);

@@ -81,7 +81,7 @@ error_metrics compare_outputs(matrix_view<const T> W, matrix_view<const U> X, co
     }
   });
   for (std::size_t r = 0; r < n; ++r) all.merge(of_row[r]);
-  if (QLITE_UNLIKELY(!(all.squared_error() + all.squared_reference() < __builtin_huge_val()))) {
+  if (QLITE_UNLIKELY(!(all.squared_error() + all.squared_reference() < HUGE_VAL))) {
     check_finite("X", X);
     check_finite("W", W);
   }

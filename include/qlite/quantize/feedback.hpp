@@ -80,7 +80,7 @@ class feedback_rows_of {
         end_(end),
         tiles_(ceil_div(end - begin, tile_rows)) {}
 
-  QLITE_INLINE fault run() {
+  fault run() {
     for (std::size_t r = begin_; r < end_; ++r)
       if (QLITE_UNLIKELY(kernels::range(W_.row(r), n_).not_finite() != 0)) return fault_of(not_finite(), r, 0, n_);
     if (plan_.timing == fit_time::before && !traits::one_scale)
@@ -109,13 +109,13 @@ class feedback_rows_of {
   }
 
   /// Sums of the columns [b, e) over the columns before b.
-  QLITE_INLINE void begin_block(std::size_t b, std::size_t e) {
+  void begin_block(std::size_t b, std::size_t e) {
     first_sum_ = b;
     for (std::size_t i = 0; i < tiles_ * reach_ * tile_rows; ++i) s_.sums[i] = 0.0;
     accumulate_tiles(rounding(), plan_.factor, 0, b, b, e, s_.panels);
   }
 
-  QLITE_INLINE void run_fresh() {
+  void run_fresh() {
     const std::size_t width = group_ * max_of(feedback_block / group_, std::size_t{1});    // whole groups
     for (std::size_t b = 0; b < n_; b += width) {
       const std::size_t e = min_of(b + width, n_);
@@ -130,7 +130,7 @@ class feedback_rows_of {
     }
   }
 
-  QLITE_INLINE void run_published() {
+  void run_published() {
     for (std::size_t b = 0; b < n_; b += feedback_block) {
       const std::size_t e = min_of(b + feedback_block, n_), first = round_up(b, group_);
       const std::size_t reach = first < e ? min_of(max_of(e, (e - 1) / group_ * group_ + group_), n_) : e;
@@ -144,7 +144,7 @@ class feedback_rows_of {
 
   /// changes = what the weights of the columns [b, e) have become by the corrections from the columns before b, all of
   /// them, less the weights. With P the sums and U' the block of U, that is P (I + U')^-1.
-  QLITE_INLINE void correct(std::size_t b, std::size_t e) {
+  void correct(std::size_t b, std::size_t e) {
     for (std::size_t i = 0; i < tiles_ * reach_ * tile_rows; ++i) s_.partial[i] = 0.0;
     const tile_run run{s_.changes, reach_ * tile_rows, b, s_.partial, reach_ * tile_rows, b, tiles_};
     first_change_ = b;
@@ -157,7 +157,7 @@ class feedback_rows_of {
   }
 
   /// Chooses the numbers of the group that begins with column `col` for all rows. False: fault_ says why not.
-  QLITE_INLINE bool fit_columns(std::size_t col) {
+  bool fit_columns(std::size_t col) {
     const std::size_t n = min_of(group_, n_ - col), g = col / group_;
     for (std::size_t r = begin_; r < end_; ++r) {
       for (std::size_t c = 0; c < n; ++c) s_.group[c] = weight(r, col + c);
@@ -179,7 +179,7 @@ class feedback_rows_of {
   }
 
   /// Rounds the columns [b, e), whose sums hold the columns before b.
-  QLITE_INLINE void round_columns(std::size_t b, std::size_t e) {
+  void round_columns(std::size_t b, std::size_t e) {
     solve_all_tiles(
         rounding(), plan_.factor, b, e, s_.panels,
         [this](std::size_t t, std::size_t k, const double* sums, float* column) { round_column(t, k, sums, column); });
@@ -213,7 +213,7 @@ class feedback_rows_of {
     for (std::size_t r = rows; r < tile_rows; ++r) column[r] = 0.0f;
   }
 
-  QLITE_INLINE void store_codes() const {
+  void store_codes() const {
     for (std::size_t r = begin_; r < end_; ++r) {
       const std::uint8_t* const fields = s_.fields + (r - begin_) * n_;
       std::uint8_t* const codes = q_.codes + r * q_.shape.code_row_bytes();
