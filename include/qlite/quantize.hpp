@@ -1,9 +1,13 @@
 // Door 1: floats to codes and back. No SIMD headers, no CUDA; may be included from a .cu file.
 #pragma once
 
+#include <qlite/calibrate/activation_stats.hpp>
+#include <qlite/calibrate/hessian.hpp>
+#include <qlite/calibrate/observer.hpp>
 #include <qlite/core/scheme_info.hpp>
 #include <qlite/evaluate/output_error.hpp>
 #include <qlite/quantize/dequantize.hpp>
+#include <qlite/quantize/gptq.hpp>
 #include <qlite/quantize/mse_clip.hpp>
 #include <qlite/quantize/quantize.hpp>
 #include <qlite/quantize/quantized_matrix.hpp>
