@@ -1,9 +1,11 @@
 // What quantization does to a weight matrix, and to the output of its layer.
 #pragma once
 
+#include <qlite/calibrate/batch.hpp>
 #include <qlite/core/executor.hpp>
 #include <qlite/evaluate/error_metrics.hpp>
 #include <qlite/quantize/dequantize.hpp>
+#include <qlite/quantize/quantize.hpp>
 
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
@@ -29,15 +31,17 @@ QLITE_INLINE void load_doubles(const T* from, std::size_t count, double* to) noe
   for (std::size_t i = 0; i < count; ++i) to[i] = static_cast<double>(element<T>::load(from[i]));
 }
 
-/// Refuses a matrix that holds a NaN or an infinity: for messages, once one has shown in a result.
+/// Ends the call if W holds a NaN or an infinity, with quantize's message.
 template <class T>
-QLITE_COLD void check_finite(const char* name, matrix_view<const T> m) {
-  for (std::size_t r = 0; r < m.rows(); ++r)
-    for (std::size_t c = 0; c < m.cols(); ++c) {
-      const float value = element<T>::load(m(r, c));
-      if (!is_finite(value))
-        fail("qlite: %s has %g at row %zu, column %zu; expected finite numbers", name, static_cast<double>(value), r,
-             c);
+QLITE_COLD void fail_weights(matrix_view<const T> W) {
+  for (std::size_t r = 0; r < W.rows(); ++r)
+    for (std::size_t c = 0; c < W.cols(); ++c) {
+      fault f;
+      f.value = element<T>::load(W(r, c));
+      f.row = r;
+      f.col = c;
+      f.kind = fault_kind::not_finite;
+      if (!is_finite(f.value)) fail_fault(f, "", "");
     }
 }
 
@@ -82,7 +86,7 @@ error_metrics compare_outputs(matrix_view<const T> W, matrix_view<const U> X, co
   for (std::size_t r = 0; r < n; ++r) all.merge(of_row[r]);
   if (QLITE_UNLIKELY(!(all.squared_error() + all.squared_reference() < HUGE_VAL))) {
     check_finite("X", X);
-    check_finite("W", W);
+    fail_weights(W);
   }
   return all;
 }
