@@ -3,7 +3,9 @@
 
 #include <qlite/gemm.hpp>
 
+#include <cstring>
 #include <random>
+#include <utility>
 #include <vector>
 
 namespace qlite_bench {
@@ -32,13 +34,13 @@ qlite::quantized_matrix<Scheme> quantized_weights(std::size_t n, std::size_t k) 
 // W [n, k], as many packed copies as hold `at_least` bytes together.
 template <class Scheme, class Backend>
 std::vector<qlite::packed_matrix<Scheme, Backend>> packed_copies(std::size_t n, std::size_t k, std::size_t at_least) {
-  const auto q = quantized_weights<Scheme, Backend>(n, k);
   std::vector<qlite::packed_matrix<Scheme, Backend>> copies;
-  std::size_t bytes = 0;
-  do {
-    copies.push_back(qlite::pack<Backend>(q));
-    bytes += copies.back().bytes();
-  } while (bytes < at_least);
+  copies.push_back(qlite::pack<Backend>(quantized_weights<Scheme, Backend>(n, k)));
+  while (copies.size() * copies[0].bytes() < at_least) {
+    qlite::detail::buffer memory(copies[0].bytes());
+    std::memcpy(memory.data(), copies[0].data(), memory.size());
+    copies.emplace_back(std::move(memory), copies[0].raw().shape, copies[0].scheme());
+  }
   return copies;
 }
 

@@ -45,6 +45,18 @@ static void fma(benchmark::State& state) {
   report(state, "GOP/s", [](const auto& pool) { return bench::fma_rate(pool); });
 }
 
+static void fma256(benchmark::State& state) {
+  report(state, "GOP/s", [](const auto& pool) { return bench::fma256_rate(pool); });
+}
+
+static void avx2_int8(benchmark::State& state) {
+  report(state, "GOP/s", [](const auto& pool) { return bench::avx2_int8_rate(pool); });
+}
+
+static void avx2_int4(benchmark::State& state) {
+  report(state, "GOP/s", [](const auto& pool) { return bench::avx2_int4_rate(pool); });
+}
+
 int main(int argc, char** argv) {
   const auto cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());
   for (std::int64_t threads = 1; threads <= cores; threads = threads < cores ? cores : cores + 1) {
@@ -52,6 +64,9 @@ int main(int argc, char** argv) {
     benchmark::RegisterBenchmark("copy", copy)->ArgName("threads")->Arg(threads)->UseRealTime();
     benchmark::RegisterBenchmark("vpdpbusd", vpdpbusd)->ArgName("threads")->Arg(threads)->UseRealTime();
     benchmark::RegisterBenchmark("fma", fma)->ArgName("threads")->Arg(threads)->UseRealTime();
+    benchmark::RegisterBenchmark("fma256", fma256)->ArgName("threads")->Arg(threads)->UseRealTime();
+    benchmark::RegisterBenchmark("avx2_int8", avx2_int8)->ArgName("threads")->Arg(threads)->UseRealTime();
+    benchmark::RegisterBenchmark("avx2_int4", avx2_int4)->ArgName("threads")->Arg(threads)->UseRealTime();
   }
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();

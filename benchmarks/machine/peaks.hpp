@@ -1,5 +1,6 @@
 // What the machine can do, measured in the run that reports a share of it: streaming reads and copies from huge pages,
-// integer dot products and float multiply-adds that touch registers only.
+// integer dot products (with VNNI, and the shortest exact sequences of AVX2) and float multiply-adds that touch
+// registers only.
 //
 // Absolute times on shared machines change by tens of percent within minutes; shares of a peak measured beside them
 // change much less.
@@ -24,6 +25,12 @@ namespace qlite_bench {
 inline double thread_seconds() {
   timespec t;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+// The same for all threads of this process together.
+inline double process_seconds() {
+  timespec t;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 inline double wall_seconds() {
@@ -114,6 +121,46 @@ __attribute__((target("avx2,fma"))) inline void spin_fma256(std::size_t rounds) 
             : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
 }
 
+// INT8 without a dot product instruction: the activations get the sign of the weights, whose magnitudes were taken once
+// for all rows; the sum of two products fills 16 bits, so each is widened. Five sums of 32 products a round.
+__attribute__((target("avx2"))) inline void spin_maddubs_int8(std::size_t rounds) {
+  for (std::size_t i = 0; i < rounds; ++i)
+    __asm__ volatile(
+        "vpsignb %%ymm14, %%ymm15, %%ymm5\n vpmaddubsw %%ymm5, %%ymm13, %%ymm5\n"
+        "vpmaddwd %%ymm12, %%ymm5, %%ymm5\n vpaddd %%ymm5, %%ymm0, %%ymm0\n"
+        "vpsignb %%ymm14, %%ymm15, %%ymm6\n vpmaddubsw %%ymm6, %%ymm13, %%ymm6\n"
+        "vpmaddwd %%ymm12, %%ymm6, %%ymm6\n vpaddd %%ymm6, %%ymm1, %%ymm1\n"
+        "vpsignb %%ymm14, %%ymm15, %%ymm7\n vpmaddubsw %%ymm7, %%ymm13, %%ymm7\n"
+        "vpmaddwd %%ymm12, %%ymm7, %%ymm7\n vpaddd %%ymm7, %%ymm2, %%ymm2\n"
+        "vpsignb %%ymm14, %%ymm15, %%ymm8\n vpmaddubsw %%ymm8, %%ymm13, %%ymm8\n"
+        "vpmaddwd %%ymm12, %%ymm8, %%ymm8\n vpaddd %%ymm8, %%ymm3, %%ymm3\n"
+        "vpsignb %%ymm14, %%ymm15, %%ymm9\n vpmaddubsw %%ymm9, %%ymm13, %%ymm9\n"
+        "vpmaddwd %%ymm12, %%ymm9, %%ymm9\n vpaddd %%ymm9, %%ymm4, %%ymm4\n" ::
+            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9");
+}
+
+// INT4: eight sums of two products of nibbles fit 16 bits (8 * 2 * 15 * 128 < 2^15), and are widened together. Four
+// sums of 32 products for each of the eight steps of a round; the first step of a sum needs no addition.
+__attribute__((target("avx2"))) inline void spin_maddubs_int4(std::size_t rounds) {
+#define QLITE_BENCH_STEP                                                          \
+  "vpmaddubsw %%ymm14, %%ymm15, %%ymm8\n vpmaddubsw %%ymm14, %%ymm15, %%ymm9\n"   \
+  "vpmaddubsw %%ymm14, %%ymm15, %%ymm10\n vpmaddubsw %%ymm14, %%ymm15, %%ymm11\n" \
+  "vpaddw %%ymm8, %%ymm4, %%ymm4\n vpaddw %%ymm9, %%ymm5, %%ymm5\n"               \
+  "vpaddw %%ymm10, %%ymm6, %%ymm6\n vpaddw %%ymm11, %%ymm7, %%ymm7\n"
+  for (std::size_t i = 0; i < rounds; ++i)
+    __asm__ volatile(
+        "vpmaddubsw %%ymm14, %%ymm15, %%ymm4\n vpmaddubsw %%ymm14, %%ymm15, %%ymm5\n"
+        "vpmaddubsw %%ymm14, %%ymm15, %%ymm6\n vpmaddubsw %%ymm14, %%ymm15, %%ymm7\n"    //
+        QLITE_BENCH_STEP QLITE_BENCH_STEP QLITE_BENCH_STEP QLITE_BENCH_STEP              //
+            QLITE_BENCH_STEP QLITE_BENCH_STEP QLITE_BENCH_STEP                           //
+        "vpmaddwd %%ymm13, %%ymm4, %%ymm4\n vpmaddwd %%ymm13, %%ymm5, %%ymm5\n"
+        "vpmaddwd %%ymm13, %%ymm6, %%ymm6\n vpmaddwd %%ymm13, %%ymm7, %%ymm7\n"
+        "vpaddd %%ymm4, %%ymm0, %%ymm0\n vpaddd %%ymm5, %%ymm1, %%ymm1\n"
+        "vpaddd %%ymm6, %%ymm2, %%ymm2\n vpaddd %%ymm7, %%ymm3, %%ymm3\n" ::
+            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
+#undef QLITE_BENCH_STEP
+}
+
 }    // namespace impl
 
 inline std::uint64_t read_stream(const std::byte* p, std::size_t bytes) {
@@ -137,8 +184,10 @@ inline std::uint64_t read_stream(const std::byte* p, std::size_t bytes) {
 
 // Operations per second of all of the executor's tasks together, each of which spins on registers.
 template <class Spin, class Executor>
-double spin_rate(const Spin& spin, double operations_per_round, const Executor& executor) {
-  constexpr std::size_t rounds = 6000000;    // more than a time slice of a loaded machine
+double spin_rate(const Spin& spin, double instructions_per_round, double operations_per_round,
+                 const Executor& executor) {
+  // 100 million operations, 20 to 50 ms: more than a time slice of a loaded machine
+  const auto rounds = static_cast<std::size_t>(96e6 / instructions_per_round);
   const std::size_t tasks = executor.concurrency();
   const double start = seconds_of(executor);
   executor.parallel_for(tasks, [&](std::size_t) { spin(rounds); });
@@ -149,21 +198,45 @@ double spin_rate(const Spin& spin, double operations_per_round, const Executor& 
 template <class Executor>
 double vpdpbusd_rate(const Executor& executor) {
 #if defined(__x86_64__)
-  if (has_vnni()) return spin_rate(impl::spin_vnni, 16 * 64 * 2, executor);
+  if (has_vnni()) return spin_rate(impl::spin_vnni, 16, 16 * 64 * 2, executor);
 #endif
   static_cast<void>(executor);
   return 0;
 }
 
-// Operations per second of float multiply-adds in the widest registers.
+// Operations per second of the shortest exact sequences of AVX2 for products of INT8 with INT8, and of INT4 with INT8.
 template <class Executor>
-double fma_rate(const Executor& executor) {
+double avx2_int8_rate(const Executor& executor) {
 #if defined(__x86_64__)
-  if (has_avx512()) return spin_rate(impl::spin_fma512, 16 * 16 * 2, executor);
-  if (has_avx2()) return spin_rate(impl::spin_fma256, 12 * 8 * 2, executor);
+  if (has_avx2()) return spin_rate(impl::spin_maddubs_int8, 20, 5 * 32 * 2, executor);
 #endif
   static_cast<void>(executor);
   return 0;
+}
+template <class Executor>
+double avx2_int4_rate(const Executor& executor) {
+#if defined(__x86_64__)
+  if (has_avx2()) return spin_rate(impl::spin_maddubs_int4, 4 * 17, 4 * 8 * 32 * 2, executor);
+#endif
+  static_cast<void>(executor);
+  return 0;
+}
+
+// Operations per second of float multiply-adds in 256-bit registers, and in the widest.
+template <class Executor>
+double fma256_rate(const Executor& executor) {
+#if defined(__x86_64__)
+  if (has_avx2()) return spin_rate(impl::spin_fma256, 12, 12 * 8 * 2, executor);
+#endif
+  static_cast<void>(executor);
+  return 0;
+}
+template <class Executor>
+double fma_rate(const Executor& executor) {
+#if defined(__x86_64__)
+  if (has_avx512()) return spin_rate(impl::spin_fma512, 16, 16 * 16 * 2, executor);
+#endif
+  return fma256_rate(executor);
 }
 
 inline volatile std::uint64_t sink;    // what must be computed although nobody asks

@@ -52,6 +52,7 @@ class ggml_peer final : public peer {
   }
   std::string library() const override { return "ggml"; }
   std::string kind() const override { return ggml_type_name(type_) + std::string(repacked_ ? ", repacked" : ""); }
+  family group() const override { return type_ == GGML_TYPE_Q8_0 ? family::int8_groups : family::int4_small_groups; }
   std::size_t weight_bytes() const override { return ggml_row_size(type_, static_cast<std::int64_t>(k_)) * n_; }
 
   void run(const float* x, std::size_t m, float* y) override {
@@ -100,7 +101,8 @@ class ggml_peer final : public peer {
 
 }    // namespace
 
-void add_ggml(peers& to, const problem& p) {
+void add_ggml(peers& to, const problem& p, std::vector<std::string>& versions) {
+  versions.push_back(std::string("ggml ") + ggml_version() + ", " + ggml_commit());
   ggml_log_set([](ggml_log_level, const char*, void*) {}, nullptr);    // it tells of every tensor that it repacks
   for (const ggml_type type : {GGML_TYPE_Q4_0, GGML_TYPE_Q4_K, GGML_TYPE_Q8_0}) {
     to.push_back(std::make_unique<ggml_peer>(p, type, ggml_backend_cpu_buffer_type(), false));

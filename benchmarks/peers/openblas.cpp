@@ -21,7 +21,7 @@ class openblas final : public peer {
   std::string library() const override { return "OpenBLAS"; }
   std::string kind() const override { return "float32"; }
   std::size_t weight_bytes() const override { return n_ * k_ * sizeof(float); }
-  bool integer() const override { return false; }
+  family group() const override { return family::floats; }
 
   void run(const float* x, std::size_t m, float* y) override {
     const auto* w = reinterpret_cast<const float*>(copies_[next_++ % copies_.size()].data());
@@ -39,6 +39,9 @@ class openblas final : public peer {
 
 }    // namespace
 
-void add_openblas(peers& to, const problem& p) { to.push_back(std::make_unique<openblas>(p)); }
+void add_openblas(peers& to, const problem& p, std::vector<std::string>& versions) {
+  versions.push_back(std::string(openblas_get_config()) + ", kernels for " + openblas_get_corename());
+  to.push_back(std::make_unique<openblas>(p));
+}
 
 }    // namespace qlite_bench

@@ -9,23 +9,37 @@ namespace ql = qlite;
 namespace qlite_bench {
 namespace {
 
-template <class Scheme, bool Integer>
+enum class form { groups, token, floats };    // of X: dynamic<int8>(X), dynamic<int8, per_token>(X), X
+
+template <class Scheme, form F>
 class qlite_peer final : public peer {
  public:
-  explicit qlite_peer(const problem& p) : pool_(p.threads), n_(p.n), k_(p.k) {
+  qlite_peer(const problem& p, std::shared_ptr<ql::thread_pool> pool) : pool_(std::move(pool)), n_(p.n), k_(p.k) {
     const auto q = ql::quantize<Scheme>(ql::matrix_view<const float>{p.w, p.n, p.k}, ql::rtn{});
     do copies_.push_back(ql::pack<backend>(q));
     while (copies_.size() < copies_of(copies_[0].bytes()));
   }
   std::string library() const override { return "qlite"; }
-  std::string kind() const override { return ql::name<Scheme>() + std::string(Integer ? "" : ", float activations"); }
+  std::string kind() const override {
+    return ql::name<Scheme>() + std::string(F == form::floats  ? ", float activations"
+                                            : F == form::token ? ", activations per token"
+                                                               : "");
+  }
+  family group() const override {
+    using traits = ql::detail::scheme_traits<Scheme>;
+    if (F == form::floats) return family::floats;
+    const std::size_t of = ql::detail::static_group_size<typename traits::granularity>;
+    if (traits::bits == 8) return of == 0 ? family::int8_channel : family::int8_groups;
+    return of == 0 || of > 64 ? family::int4_large_groups : family::int4_small_groups;
+  }
   std::size_t weight_bytes() const override { return copies_[0].bytes(); }
-  bool integer() const override { return Integer; }
 
   void run(const float* x, std::size_t m, float* y) override {
     const ql::matrix_view<const float> rows{x, m, k_};
-    if constexpr (Integer)
+    if constexpr (F == form::groups)
       multiply(ql::dynamic<ql::int8>(rows), m, y);
+    else if constexpr (F == form::token)
+      multiply(ql::dynamic<ql::int8, ql::per_token>(rows), m, y);
     else
       multiply(rows, m, y);
   }
@@ -36,13 +50,13 @@ class qlite_peer final : public peer {
   template <class Form>
   void multiply(const Form& x, std::size_t m, float* y) {
     const auto& w = copies_[next_++ % copies_.size()];
-    const std::size_t bytes = ql::gemm_workspace_bytes(x, w, pool_);
+    const std::size_t bytes = ql::gemm_workspace_bytes(x, w, *pool_);
     if (memory_.size() < bytes) memory_ = ql::detail::buffer(bytes);
-    ql::gemm(x, w, ql::matrix_view<float>{y, m, n_}, ql::epilogue::none{}, pool_,
+    ql::gemm(x, w, ql::matrix_view<float>{y, m, n_}, ql::epilogue::none{}, *pool_,
              ql::workspace{memory_.data(), memory_.size()});
   }
 
-  ql::thread_pool pool_;
+  std::shared_ptr<ql::thread_pool> pool_;
   std::size_t n_, k_, next_ = 0;
   std::vector<ql::packed_matrix<Scheme, backend>> copies_;
   ql::detail::buffer memory_;
@@ -50,13 +64,20 @@ class qlite_peer final : public peer {
 
 }    // namespace
 
-void add_qlite(peers& to, const problem& p) {
+void add_qlite(peers& to, const problem& p, std::vector<std::string>& versions) {
   using ql::int4, ql::int8, ql::per_channel, ql::per_group, ql::scheme;
-  to.push_back(std::make_unique<qlite_peer<scheme<int8, per_channel>, true>>(p));
-  to.push_back(std::make_unique<qlite_peer<scheme<int8, per_group<32>>, true>>(p));
-  to.push_back(std::make_unique<qlite_peer<scheme<int4, per_group<128>>, true>>(p));
-  to.push_back(std::make_unique<qlite_peer<scheme<int4, per_group<32>>, true>>(p));
-  to.push_back(std::make_unique<qlite_peer<scheme<int4, per_group<32>>, false>>(p));
+  versions.push_back(std::string("qlite, backend ") + ql::name<ql::cpu::native>());
+  const auto pool = std::make_shared<ql::thread_pool>(p.threads);
+  to.push_back(std::make_unique<qlite_peer<scheme<int4, per_group<32>>, form::groups>>(p, pool));
+  to.push_back(std::make_unique<qlite_peer<scheme<int4, per_group<32>>, form::token>>(p, pool));
+  to.push_back(std::make_unique<qlite_peer<scheme<int4, per_group<32>, ql::offset<>>, form::groups>>(p, pool));
+  to.push_back(std::make_unique<qlite_peer<scheme<int4, per_group<128>>, form::groups>>(p, pool));
+  to.push_back(std::make_unique<qlite_peer<scheme<int4, per_channel>, form::groups>>(p, pool));
+  to.push_back(std::make_unique<qlite_peer<scheme<int8, per_group<32>>, form::groups>>(p, pool));
+  to.push_back(std::make_unique<qlite_peer<scheme<int8, per_group<128>>, form::groups>>(p, pool));
+  to.push_back(std::make_unique<qlite_peer<scheme<int8, per_channel>, form::groups>>(p, pool));
+  to.push_back(std::make_unique<qlite_peer<scheme<int4, per_group<32>>, form::floats>>(p, pool));
+  to.push_back(std::make_unique<qlite_peer<scheme<int8, per_channel>, form::floats>>(p, pool));
 }
 
 }    // namespace qlite_bench

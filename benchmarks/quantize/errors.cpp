@@ -80,7 +80,11 @@ void print_row(const weights& all) {
                 error_of<Scheme>(all, ql::basic_rtn<ql::scale_rule::absmax_wide>{}));
   else
     std::printf(" | |");
-  std::printf(" %.5f | %.5f |\n", error_of<Scheme>(all, ql::rtn{}), error_of<Scheme>(all, ql::mse_clip{}));
+  std::printf(" %.5f | %.5f |", error_of<Scheme>(all, ql::rtn{}), error_of<Scheme>(all, ql::mse_clip{}));
+  if constexpr (ql::detail::scheme_traits<Scheme>::has_offset)
+    std::printf(" %.5f |\n", error_of<Scheme>(all, ql::hqq{}));
+  else
+    std::printf(" |\n");
   std::fflush(stdout);
 }
 
@@ -88,7 +92,8 @@ void print_table(const weights& all) {
   std::size_t count = 0;
   for (const matrix& m : all.matrices) count += m.values.size();
   std::printf(
-      "\n%s, %zu weights\n\n| scheme | absmax | absmax_wide | rtn (signed_max) | mse_clip |\n|---|---|---|---|---|\n",
+      "\n%s, %zu weights\n\n| scheme | absmax | absmax_wide | rtn (signed_max) | mse_clip | hqq "
+      "|\n|---|---|---|---|---|---|\n",
       all.name.c_str(), count);
   using ql::per_group;
   print_row<ql::scheme<ql::int4, per_group<32>>>(all);

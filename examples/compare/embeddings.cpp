@@ -159,8 +159,8 @@ embedding_study run_embedding_study(const study_options& options) {
     }
     for (std::size_t d = 0; d < documents.size(); ++d) {
       const std::size_t width = documents[d].size();
-      cosine.observe(ql::compare(ql::matrix_view<const float>{reference_documents[d].data(), 1, width},
-                                 ql::matrix_view<const float>{documents[d].data(), 1, width})
+      cosine.observe(ql::metrics_of(ql::matrix_view<const float>{reference_documents[d].data(), 1, width},
+                                    ql::matrix_view<const float>{documents[d].data(), 1, width})
                          .cosine());
     }
     embedding_finding f;

@@ -1,7 +1,11 @@
+#include <cstring>
 #include <qlite/interop/eigen.hpp>
+#include <qlite/quantize.hpp>
 #include <string>
+#include <vector>
 
 #include "support/catch.hpp"
+#include "support/property.hpp"
 #include "support/refusal.hpp"
 
 using qlite_test::refusal_of;
@@ -80,4 +84,30 @@ TEST_CASE("strides that no view has are refused with their value") {
   CHECK_THAT(refusal_of([&] { qlite::view(backwards); }), ContainsSubstring("-10"));
   const strided plain(memory.data(), 4, 5, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(10, 1));
   CHECK(qlite::view(plain).row_stride() == 10);
+}
+
+// The factors differ in their last bits, so a code may differ where its weight lies within about 1e-6 of a tie; of the
+// few hundred codes of each of these cases none does.
+TEST_CASE("gptq takes Eigen's Cholesky factorization") {
+  qlite_test::for_random_cases(20, [](qlite_test::random_source& random) {
+    const std::size_t k = random.extent(1, 40), n = random.extent(1, 12), rows = 60;
+    const std::vector<float> w = random.normal_vector(n * k), x = random.normal_vector(rows * k);
+    qlite::hessian H(k);
+    H.observe(qlite::matrix_view<const float>{x.data(), rows, k});
+    H(0, k - 1) += k > 1 ? 0.5 * H(0, 0) : 0;
+    const qlite::matrix_view<const float> W{w.data(), n, k};
+    using w4 = qlite::scheme<qlite::int4, qlite::per_group<8>>;
+    const auto own = qlite::quantize<w4>(W, qlite::gptq{H});
+    const auto theirs = qlite::quantize<w4>(W, qlite::gptq(H, qlite::rtn{}, qlite::eigen_cholesky{}));
+    CHECK(std::memcmp(own.codes(), theirs.codes(), own.shape().code_bytes()) == 0);
+    CHECK(std::memcmp(own.scales(), theirs.scales(), own.shape().scale_bytes()) == 0);
+
+    if (k < 2) return;
+    H(0, 1) = 3 * H(0, 0) + 3 * H(1, 1);    // indefinite: Eigen says so, damping grows
+    qlite::gptq method(H, qlite::rtn{}, qlite::eigen_cholesky{});
+    qlite::gptq_report report;
+    method.report = &report;
+    (void)qlite::quantize<w4>(W, method);
+    CHECK(report.attempts > 1);
+  });
 }

@@ -10,7 +10,7 @@ namespace impl {
 
 /// Ends the call if X holds a NaN or an infinity.
 template <class T>
-void check_finite(const char* name, matrix_view<const T> X) {
+void check_finite_inputs(const char* name, matrix_view<const T> X) {
   for (std::size_t r = 0; r < X.rows(); ++r) {
     const T* const row = X.row(r);
     bool finite = true;
@@ -34,7 +34,7 @@ void check_batch(matrix_view<const T> X, std::size_t cols, const char* expected)
   static_assert(is_element<T>, "qlite: a batch is a matrix of float, float16 or bfloat16");
   check_matrix("X", X);
   if (expected != nullptr) check_equal("columns of X", X.cols(), expected, cols);
-  check_finite("X", X);
+  check_finite_inputs("X", X);
 }
 
 }    // namespace impl

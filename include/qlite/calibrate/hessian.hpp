@@ -187,6 +187,8 @@ class hessian {
   /// Element (i, j), which is (j, i) too. May be written: a Hessian from elsewhere is as good.
   QLITE_INLINE double& operator()(std::size_t i, std::size_t j) noexcept { return view_.at(i, j); }
   QLITE_INLINE double operator()(std::size_t i, std::size_t j) const noexcept { return view_.at(i, j); }
+  /// Elements (i, i), (i, i + 1), ... (i, K - 1).
+  QLITE_INLINE const double* row(std::size_t i) const noexcept { return view_.row(i); }
 
  private:
   detail::buffer memory_;

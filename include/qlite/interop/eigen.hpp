@@ -1,13 +1,33 @@
-// Eigen matrices as qlite's views, without a copy.
+// Eigen matrices as qlite's views, without a copy, and Eigen's Cholesky factorization for GPTQ.
 //
 //     using matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 //     qlite::gemm(qlite::view(X), packed, qlite::view(Y));
+//     qlite::quantize<w4>(W, qlite::gptq(H, qlite::rtn{}, qlite::eigen_cholesky{}));
 #pragma once
 
 #include <qlite/core/error.hpp>
 #include <qlite/core/view.hpp>
 
+#include <Eigen/Cholesky>
 #include <Eigen/Core>
+
+QLITE_BEGIN_NAMESPACE
+
+/// Eigen's blocked Cholesky factorization in place of the one that gptq has (quantize/cholesky.hpp). In double, on as
+/// many threads as Eigen has; its bits depend on Eigen and on the instruction set, and so may codes whose weights lie
+/// next to a tie. Takes 8 K² bytes more.
+struct eigen_cholesky {
+  template <class Executor>
+  QLITE_INLINE bool operator()(double* A, std::size_t n, const Executor&) const {
+    using dense = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    Eigen::Map<dense> matrix(A, static_cast<Eigen::Index>(n), static_cast<Eigen::Index>(n));
+    Eigen::Ref<dense> in_place(matrix);
+    const Eigen::LLT<Eigen::Ref<dense>, Eigen::Lower> factorization(in_place);
+    return factorization.info() == Eigen::Success;
+  }
+};
+
+QLITE_END_NAMESPACE
 
 QLITE_BEGIN_FUNCTIONS
 namespace impl {

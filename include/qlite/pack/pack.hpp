@@ -4,6 +4,7 @@
 #include <qlite/core/executor.hpp>
 #include <qlite/cpu/kernels.hpp>
 #include <qlite/pack/packed_matrix.hpp>
+#include <qlite/quantize/scaled_matrix.hpp>
 
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
@@ -251,6 +252,14 @@ template <class Backend, class Scheme, class Executor = serial,
 inline packed_view<Scheme, Backend> pack(const quantized_matrix<Scheme>& q, void* memory, std::size_t bytes,
                                          Executor&& executor = {}) {
   return pack<Backend>(q.view(), memory, bytes, executor);
+}
+
+/// Not for weights whose columns were scaled: a product with their codes alone would be wrong.
+template <class Backend, class Scheme, class... Arguments>
+void pack(const scaled_matrix<Scheme>&, Arguments&&...) {
+  static_assert(sizeof(Scheme) == 0,
+                "qlite: a scaled_matrix is packed once its input scale is seen to: fold it into the layer before "
+                "(fold_input_scale) or divide the inputs (divide_inputs), and pack .codes()");
 }
 
 /// The canonical form back, bit for bit.

@@ -112,6 +112,22 @@ struct plain_kernels {
     }
   }
 
+  /// The same, each square times an importance: a rounded float and a float, whose product is exact in double again.
+  template <class Scheme, class Round>
+  QLITE_INLINE static void add_weighted_errors(const encoder<Scheme, Round>& code, const float* w,
+                                               const float* importance, std::size_t n,
+                                               double (&sums)[error_lanes]) noexcept {
+    for (std::size_t i = 0; i < n; ++i) {
+      const double value = static_cast<double>(code.scale) * static_cast<double>(code.steps(w[i]));
+      const double exact = scheme_traits<Scheme>::has_offset
+                               ? static_cast<double>(w[i]) - static_cast<double>(code.offset)
+                               : static_cast<double>(w[i]);
+      const auto error = static_cast<float>(exact - value);
+      const float square = error * error;
+      sums[i % error_lanes] += static_cast<double>(square) * static_cast<double>(importance[i]);
+    }
+  }
+
   /// The fields of n weights, a byte each. `ahead`: how many bytes further on the weights lie that come next.
   template <class Scheme, class Round, class T>
   QLITE_INLINE static void encode(const encoder<Scheme, Round>& code, const T* w, std::size_t n, std::uint8_t* fields,

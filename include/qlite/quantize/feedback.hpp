@@ -167,7 +167,7 @@ class feedback_rows_of {
         for (std::size_t c = 0; c < n; ++c) s_.group[c] += change[c * tile_rows];
       }
       const group_parameters<Scheme> p =
-          fit_group(fit_, q_.shape.scheme(), weight_group<float, kernels>{s_.group, 1, n, n});
+          fit_group(fit_, q_.shape.scheme(), weight_group<float, kernels>{s_.group, 1, n, n, col});
       if (QLITE_UNLIKELY(p.fault != 0)) {
         fault_ = fault_of(p, r, col, n);
         return false;

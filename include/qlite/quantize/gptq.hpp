@@ -150,12 +150,13 @@ bool factorize_with(const Factorization& factorization, const damped_hessian& A,
 
 }    // namespace impl
 
-/// Refuses a damping that is none, and what the method for the groups refuses.
+/// Refuses a damping that is none, a Hessian of other columns, and what the method for the groups refuses.
 template <class Fit, class Factorization>
-QLITE_INLINE void check_method(const gptq<Fit, Factorization>& method) {
+QLITE_INLINE void check_columns(const gptq<Fit, Factorization>& method, std::size_t cols) {
   if (QLITE_UNLIKELY(!(method.damping >= 0.0 && method.damping <= 1e6)))
     impl::fail("qlite: gptq.damping is %g, expected 0 ... 1e6", method.damping);
-  if constexpr (impl::has_check<Fit>) check_method(method.fit);
+  impl::check_equal("the columns of the Hessian", method.statistics->cols(), "columns of W", cols);
+  impl::check_use(method.fit, cols);
 }
 
 /// The hook of quantize/quantize.hpp.
@@ -165,7 +166,6 @@ quantized_matrix<Scheme> quantize_matrix(const gptq<Fit, Factorization>& method,
   static_assert(impl::is_group_local<Fit, Scheme, float>,
                 "qlite: gptq<Fit> needs a method that works group by group, rtn or mse_clip say");
   const hessian& H = *method.statistics;
-  impl::check_equal("the columns of the Hessian", H.cols(), "columns of W", W.cols());
   quantized_matrix<Scheme> q(W.rows(), W.cols(), scheme);
   if (W.empty()) {
     impl::quantize_groups<impl::kernels>(W, method.fit, quantized_target<Scheme>(q), executor);

@@ -18,6 +18,7 @@ struct weight_group {
   using kernels = Kernels;
   const T* data;
   std::size_t rows, cols, row_stride;
+  std::size_t col = 0;    ///< the column of W that the first weight is in
 };
 
 /// Why a group cannot be quantized.

@@ -37,24 +37,39 @@ QLITE_END_NAMESPACE
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
 
+/// The sum of what a group's spans add to 16 sums, in an order that does not depend on the target.
+template <class Group, class F>
+QLITE_INLINE double sum_of_spans(const Group& group, F&& add) {
+  double sums[error_lanes] = {};
+  for_each_span(group, [&](const float* w, std::size_t n) QLITE_LAMBDA { add(w, n, sums); });
+  for (std::size_t half = error_lanes / 2; half > 0; half /= 2)
+    for (std::size_t i = 0; i < half; ++i) sums[i] += sums[i + half];
+  return sums[0];
+}
+
+/// What a search minimizes: a function of (encoder, group). `prunes`: it is at least the square of each error.
+struct squared_error {
+  static constexpr bool prunes = true;
+  template <class Scheme, class Round, class Group>
+  QLITE_INLINE double operator()(const encoder<Scheme, Round>& code, const Group& group) const {
+    return sum_of_spans(group, [&](const float* w, std::size_t n, double(&sums)[error_lanes])
+                                   QLITE_LAMBDA { Group::kernels::add_squared_errors(code, w, n, sums); });
+  }
+};
+
 /// The best parameters so far and their error.
-template <class Round, class Scheme, class Group>
+template <class Round, class Scheme, class Group, class Measure>
 struct clip_search {
   const Group& group;
+  const Measure& measure;
   group_parameters<Scheme> best, last;
   double least;
 
-  QLITE_INLINE clip_search(const Group& g, const group_parameters<Scheme>& start)
-      : group(g), best(start), last(start), least(error_of(start)) {}
+  QLITE_INLINE clip_search(const Group& g, const Measure& m, const group_parameters<Scheme>& start)
+      : group(g), measure(m), best(start), last(start), least(error_of(start)) {}
 
-  /// The squared error of the group; its weights are added up in an order that does not depend on the target.
   QLITE_INLINE double error_of(const group_parameters<Scheme>& p) const {
-    const encoder<Scheme, Round> code(p);
-    double sums[error_lanes] = {};
-    for_each_span(group, [&](const float* w, std::size_t n) { Group::kernels::add_squared_errors(code, w, n, sums); });
-    for (std::size_t half = error_lanes / 2; half > 0; half /= 2)
-      for (std::size_t i = 0; i < half; ++i) sums[i] += sums[i + half];
-    return sums[0];
+    return measure(encoder<Scheme, Round>(p), group);
   }
 
   /// False: no smaller scale can do better, because what it clips alone costs more. The codes reach over `levels`
@@ -62,7 +77,7 @@ struct clip_search {
   QLITE_INLINE bool consider(const group_parameters<Scheme>& p, float width, int levels, double share) {
     const double clipped = static_cast<double>(width) - abs_of(p.scale) * static_cast<double>(levels);
     constexpr double rounding = 1.0 - 1e-6;    // of the errors to float
-    if (clipped > 0.0 && clipped * clipped * (share * rounding) > least) return false;
+    if (Measure::prunes && clipped > 0.0 && clipped * clipped * (share * rounding) > least) return false;
     consider(p);
     return true;
   }
@@ -79,8 +94,9 @@ struct clip_search {
   }
 };
 
-template <class Round, class ZeroRule, class Scheme, class Group>
-group_parameters<Scheme> search_clip(const basic_mse_clip<Round, ZeroRule>& method, Scheme scheme, const Group& group) {
+template <class Round, class ZeroRule, class Scheme, class Group, class Measure = squared_error>
+group_parameters<Scheme> search_clip(const basic_mse_clip<Round, ZeroRule>& method, Scheme scheme, const Group& group,
+                                     const Measure& measure = {}) {
   using traits = scheme_traits<Scheme>;
   constexpr int levels = traits::is_symmetric ? -traits::code_min : traits::code_max - traits::code_min;
   const weight_range<> range = range_of(group);
@@ -88,7 +104,7 @@ group_parameters<Scheme> search_clip(const basic_mse_clip<Round, ZeroRule>& meth
       fit_ranges(basic_rtn<scale_rule::signed_max, Round, ZeroRule>{}, scheme, range);
   if (start.fault != 0) return start;
 
-  clip_search<Round, Scheme, Group> search(group, start);
+  clip_search<Round, Scheme, Group, Measure> search(group, measure, start);
   const auto portion = [&](std::size_t i) { return 1.0f - static_cast<float>(i) / static_cast<float>(method.grid); };
   if constexpr (traits::is_symmetric) {
     const float amax = max_of(-range.low, range.high);
@@ -130,17 +146,30 @@ QLITE_INLINE void check_method(const basic_mse_clip<Round, ZeroRule>& method) {
     impl::fail("qlite: mse_clip.steps is %zu, expected at most its grid, %zu", method.steps, method.grid);
 }
 
+namespace impl {
+
+/// search_clip for weights of any type: 16-bit ones are converted once instead of once per candidate.
+template <class Round, class ZeroRule, class Scheme, class T, class Kernels, class Measure = squared_error>
+QLITE_INLINE group_parameters<Scheme> search_converted(const basic_mse_clip<Round, ZeroRule>& method, Scheme scheme,
+                                                       const weight_group<T, Kernels>& group,
+                                                       const Measure& measure = {}) {
+  if constexpr (!std::is_same_v<T, float>)
+    if (group.rows == 1 && group.cols <= span_size) {
+      float w[span_size];
+      for (std::size_t i = 0; i < group.cols; ++i) w[i] = element<T>::load(group.data[i]);
+      return search_clip(method, scheme, weight_group<float, Kernels>{w, 1, group.cols, group.cols, group.col},
+                         measure);
+    }
+  return search_clip(method, scheme, group, measure);
+}
+
+}    // namespace impl
+
 /// The hook of quantize/quantize.hpp.
 template <class Round, class ZeroRule, class Scheme, class T, class Kernels>
 QLITE_INLINE group_parameters<Scheme> fit_group(const basic_mse_clip<Round, ZeroRule>& method, Scheme scheme,
                                                 const weight_group<T, Kernels>& group) {
-  if constexpr (!std::is_same_v<T, float>)
-    if (group.rows == 1 && group.cols <= impl::span_size) {    // converted once instead of once per candidate
-      float w[impl::span_size];
-      for (std::size_t i = 0; i < group.cols; ++i) w[i] = detail::element<T>::load(group.data[i]);
-      return impl::search_clip(method, scheme, weight_group<float, Kernels>{w, 1, group.cols, group.cols});
-    }
-  return impl::search_clip(method, scheme, group);
+  return impl::search_converted(method, scheme, group);
 }
 
 QLITE_END_FUNCTIONS

@@ -13,7 +13,8 @@
 //       Result quantize_matrix(const Method&, Scheme, matrix_view<const T> W, const Executor&);
 //   where Result is quantized_matrix<Scheme>, or another type that holds one.
 //
-// A method with parameters of its own checks them in `void check_method(const Method&)`. Parameters with a `fault` end
+// A method with parameters of its own checks them in `void check_method(const Method&)`, and one with numbers for each
+// column of W in `void check_columns(const Method&, std::size_t columns)`. Parameters with a `fault` end
 // the call with an error that names the row and column.
 #pragma once
 
@@ -68,6 +69,19 @@ template <class Method, class = void>
 inline constexpr bool has_check = false;
 template <class Method>
 inline constexpr bool has_check<Method, std::void_t<decltype(check_method(std::declval<const Method&>()))>> = true;
+
+template <class Method, class = void>
+inline constexpr bool has_columns = false;
+template <class Method>
+inline constexpr bool
+    has_columns<Method, std::void_t<decltype(check_columns(std::declval<const Method&>(), std::size_t{}))>> = true;
+
+/// What a method wants to be checked before it is used on a matrix of `cols` columns.
+template <class Method>
+QLITE_INLINE void check_use(const Method& method, std::size_t cols) {
+  if constexpr (has_check<Method>) check_method(method);
+  if constexpr (has_columns<Method>) check_columns(method, cols);
+}
 
 template <class Method, class Scheme, class F, class = void>
 inline constexpr bool fits_ranges = false;
@@ -190,7 +204,7 @@ QLITE_INLINE bool quantize_group(matrix_view<const T> W, const Method& method, c
                                  std::size_t r, std::size_t g, std::size_t col, std::size_t n,
                                  group_parameters<Scheme>& p) {
   const T* const w = W.row(r) + col;
-  p = fit_group(method, q.shape.scheme(), weight_group<T, Kernels>{w, 1, n, n});
+  p = fit_group(method, q.shape.scheme(), weight_group<T, Kernels>{w, 1, n, n, col});
   if (QLITE_UNLIKELY(p.fault != 0)) return false;
   store_parameters(q, r, g, p);
   encode_group<Kernels, typename Method::round_type>(p, w, n, q.codes + r * q.shape.code_row_bytes(), col, 0);
@@ -327,8 +341,8 @@ auto quantize_any(Scheme scheme, matrix_view<const T> W, const Method& method, c
   static_assert(is_element<T>, "qlite: W is a matrix of float, float16 or bfloat16");
   static_assert(is_whole_matrix<Method, Scheme, T, Executor> || is_group_local<Method, Scheme, T>,
                 "qlite: not a method: it offers neither fit_group nor quantize_matrix (quantize/quantize.hpp)");
-  if constexpr (has_check<Method>) check_method(method);
   check_matrix("W", W);
+  check_use(method, W.cols());
   const canonical_layout<Scheme> shape{W.rows(), W.cols(), scheme};
   check_layout("W", shape);
   if constexpr (is_whole_matrix<Method, Scheme, T, Executor>) {
@@ -368,8 +382,8 @@ void quantize_into(matrix_view<T> W, const Method& method, const quantized_targe
   static_assert(detail::is_element<element_type>, "qlite: W is a matrix of float, float16 or bfloat16");
   static_assert(impl::is_group_local<Method, Scheme, element_type>,
                 "qlite: quantize_into takes a method that works group by group; quantize takes every method");
-  if constexpr (impl::has_check<Method>) check_method(method);
   impl::check_matrix("W", W);
+  impl::check_use(method, W.cols());
   impl::check_quantized("destination", q.view());
   impl::check_equal("rows of the destination", q.shape.rows(), "rows of W", W.rows());
   impl::check_equal("columns of the destination", q.shape.cols(), "columns of W", W.cols());

@@ -300,29 +300,56 @@ struct vector_kernels {
     }
   }
 
+  /// The errors of as many weights as a vector has doubles, a float in each lane.
   template <class Scheme, class Round>
-  QLITE_INLINE static void add_squared_errors(const encoder<Scheme, Round>& code, const float* w, std::size_t n,
-                                              double (&sums)[error_lanes]) noexcept {
+  QLITE_INLINE static half_floats errors_of(const encoder<Scheme, Round>& code, const doubles& scale,
+                                            const float* w) noexcept {
+    half_floats x;
+    std::memcpy(&x, w, sizeof x);
+    const half_floats steps = to_floats<half_floats>(code.steps(x));
+    doubles exact = __builtin_convertvector(x, doubles);
+    if constexpr (scheme_traits<Scheme>::has_offset) exact -= static_cast<double>(code.offset);
+    return __builtin_convertvector(exact - scale * __builtin_convertvector(steps, doubles), half_floats);
+  }
+
+  /// The blocks among n weights: term(i) is what the weights from i on add, as many as a vector has doubles. Returns
+  /// where they end.
+  template <class Term>
+  QLITE_INLINE static std::size_t add_blocks(std::size_t n, double (&sums)[error_lanes], Term&& term) noexcept {
     static_assert(error_lanes == block, "a block adds to each sum once");
     constexpr std::size_t count = width / sizeof(double);
     doubles acc[block / count];
     for (std::size_t i = 0; i < block / count; ++i) std::memcpy(&acc[i], sums + i * count, sizeof acc[i]);
-    const doubles scale = static_cast<double>(code.scale) - doubles{};
     std::size_t at = 0;
     for (; at + block <= n; at += block)
-      for (std::size_t i = 0; i < block / count; ++i) {
-        half_floats x;
-        std::memcpy(&x, w + at + i * count, sizeof x);
-        const half_floats steps = to_floats<half_floats>(code.steps(x));
-        doubles exact = __builtin_convertvector(x, doubles);
-        if constexpr (scheme_traits<Scheme>::has_offset) exact -= static_cast<double>(code.offset);
-        const half_floats error =
-            __builtin_convertvector(exact - scale * __builtin_convertvector(steps, doubles), half_floats);
-        const doubles wide = __builtin_convertvector(error, doubles);
-        acc[i] += wide * wide;
-      }
+      for (std::size_t i = 0; i < block / count; ++i) acc[i] += term(at + i * count);
     for (std::size_t i = 0; i < block / count; ++i) std::memcpy(sums + i * count, &acc[i], sizeof acc[i]);
+    return at;
+  }
+
+  template <class Scheme, class Round>
+  QLITE_INLINE static void add_squared_errors(const encoder<Scheme, Round>& code, const float* w, std::size_t n,
+                                              double (&sums)[error_lanes]) noexcept {
+    const doubles scale = static_cast<double>(code.scale) - doubles{};
+    const std::size_t at = add_blocks(n, sums, [&](std::size_t i) QLITE_LAMBDA {
+      const doubles wide = __builtin_convertvector(errors_of(code, scale, w + i), doubles);
+      return doubles(wide * wide);
+    });
     plain_kernels::add_squared_errors(code, w + at, n - at, sums);
+  }
+
+  template <class Scheme, class Round>
+  QLITE_INLINE static void add_weighted_errors(const encoder<Scheme, Round>& code, const float* w,
+                                               const float* importance, std::size_t n,
+                                               double (&sums)[error_lanes]) noexcept {
+    const doubles scale = static_cast<double>(code.scale) - doubles{};
+    const std::size_t at = add_blocks(n, sums, [&](std::size_t i) QLITE_LAMBDA {
+      const half_floats errors = errors_of(code, scale, w + i), squares = errors * errors;
+      half_floats factors;
+      std::memcpy(&factors, importance + i, sizeof factors);
+      return doubles(__builtin_convertvector(squares, doubles) * __builtin_convertvector(factors, doubles));
+    });
+    plain_kernels::add_weighted_errors(code, w + at, importance + at, n - at, sums);
   }
 
   /// The fields of a number of weights that is a multiple of `block`, two a byte.
