@@ -71,13 +71,16 @@ std::string figures_table(const study& s) {
     };
     out += f.name == s.recommendation ? "<tr class=\"chosen\">" : "<tr>";
     out += "<td title=\"" + escaped(f.description) + "\">" + escaped(f.name) + (f.flattered ? " *" : "") + "</td>";
-    out += print("<td>%.1f", megabytes(f.total)) +
+    out += print(f.total < 10000000 ? "<td>%.2f" : "<td>%.1f", megabytes(f.total)) +
            ratio(static_cast<double>(f.total), static_cast<double>(bf16.total)) + "</td>";
     out += print("<td>%.2f</td>", f.layer_bits);
     out += print("<td>%.0f", f.prompt_speed) + ratio(f.prompt_speed, bf16.prompt_speed) + "</td>";
     out += print("<td>%.1f", f.decode_speed) + ratio(f.decode_speed, bf16.decode_speed) + "</td>";
     out += print("<td>%.3f", f.perplexity) +
-           (self ? "" : print("<small>%+.2f %%</small>", 100 * (f.perplexity / fp32.perplexity - 1))) + "</td>";
+           (self ? ""
+                 : print("<small>%+.2f &plusmn; %.2f %%</small>", 100 * (f.perplexity / fp32.perplexity - 1),
+                         100 * f.change_error)) +
+           "</td>";
     out += self ? std::string("<td>&ndash;</td><td>&ndash;</td><td>&ndash;</td>")
                 : print("<td>%.5f</td><td>%.1f %%</td><td>%zu of %zu</td>", f.divergence, 100 * f.top1, f.same_tokens,
                         s.generated_tokens);
@@ -100,9 +103,9 @@ std::string charts(const study& s) {
           megabytes(f.layers.padding + f.factors), megabytes(f.output), megabytes(f.norms)}});
   }
   std::string out = "<h2>Accuracy and speed against memory</h2><div class=\"charts\">\n";
-  out += scatter_chart("Divergence from float32: lower is better", {"weights, MB", false},
+  out += scatter_chart("Divergence from float32: lower is better", {"weights, MB", true},
                        {"mean KL divergence, nats", true}, accuracy);
-  out += scatter_chart("Decoding speed: higher is better", {"weights, MB", false}, {"tokens a second", false}, speed);
+  out += scatter_chart("Decoding speed: higher is better", {"weights, MB", true}, {"tokens a second", false}, speed);
   out += "</div>\n<h2>Memory by part</h2>\n";
   out +=
       bar_chart("Weights held in memory", "MB",
@@ -154,7 +157,6 @@ std::string words_table(const study& s) {
 }    // namespace
 
 std::string html_of(const study& s) {
-  const finding& reference = s.findings[0];
   std::string out =
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>" +
@@ -168,12 +170,12 @@ std::string html_of(const study& s) {
   out += "<div class=\"answer\"><b>" + escaped(s.recommendation) + "</b><p>" + escaped(s.reason) + "</p></div>\n";
   out += "<h2>Figures</h2>\n" + figures_table(s);
   out += print(
-      "<p class=\"dim\">Small figures compare with bf16, those of perplexity with fp32. On %zu tokens perplexity has a "
-      "standard error of %.2f %%. KL divergence and equal first choices (top-1) are against fp32; same tokens: "
+      "<p class=\"dim\">Small figures compare with bf16, those of perplexity with fp32. Changes of perplexity have "
+      "the standard error of %zu tokens&rsquo; differences. KL divergence and equal first choices (top-1) are against "
+      "fp32; same tokens: "
       "greedy text before it first differs from fp32&rsquo;s. Speeds: medians of %zu rounds in turn, a prompt of %zu "
       "tokens, %zu tokens decoded.</p>\n",
-      s.measured_tokens, 100 * reference.perplexity_error / reference.perplexity, s.rounds, s.prompt_tokens,
-      s.decode_tokens);
+      s.measured_tokens, s.rounds, s.prompt_tokens, s.decode_tokens);
   if (std::any_of(s.findings.begin(), s.findings.end(), [](const finding& f) { return f.flattered; }))
     out +=
         "<p class=\"dim\">* flattered: the file holds these weights on 16 levels per group already, so another 4 bits "

@@ -28,7 +28,7 @@ std::string json_of(const study& s) {
                         {"prompt_tokens_per_second", f.prompt_speed},
                         {"decode_tokens_per_second", f.decode_speed},
                         {"perplexity", f.perplexity},
-                        {"perplexity_standard_error", f.perplexity_error},
+                        {"perplexity_change_standard_error", f.change_error},
                         {"kl_divergence", f.divergence},
                         {"top1_agreement", f.top1},
                         {"same_greedy_tokens", f.same_tokens},

@@ -23,14 +23,10 @@ double change(double value, double reference) { return 100 * (value / reference 
 constexpr double tolerance = 0.01;
 constexpr double agreement = 0.9;
 
-double allowed(const finding& reference) {
-  return std::max(tolerance, reference.perplexity_error / reference.perplexity);
-}
-
 }    // namespace
 
 bool is_safe(const finding& f, const finding& reference) {
-  return f.perplexity <= reference.perplexity * (1 + allowed(reference)) && f.top1 >= agreement;
+  return f.perplexity <= reference.perplexity * (1 + tolerance) && f.top1 >= agreement;
 }
 
 void recommend(study& s) {
@@ -54,7 +50,7 @@ void recommend(study& s) {
             : print(
                   "No candidate kept the float32 model's perplexity within %.1f %% and its first choices at %.0f %%. "
                   "The nearest is %s: perplexity %+.2f %%, first choices the same at %.1f %%.",
-                  100 * allowed(reference), 100 * agreement, nearest->name.c_str(),
+                  100 * tolerance, 100 * agreement, nearest->name.c_str(),
                   change(nearest->perplexity, reference.perplexity), 100 * nearest->top1);
     return;
   }
@@ -62,7 +58,7 @@ void recommend(study& s) {
   s.reason = print(
       "It is the smallest that keeps perplexity within %.1f %% of float32 (%+.2f %%) and first choices at %.0f %% "
       "(%.1f %% are the same). It takes %.0f %% of the bytes of 16-bit weights and decodes %.2f times as fast.",
-      100 * allowed(reference), change(best->perplexity, reference.perplexity), 100 * agreement, 100 * best->top1,
+      100 * tolerance, change(best->perplexity, reference.perplexity), 100 * agreement, 100 * best->top1,
       100 * static_cast<double>(best->total) / static_cast<double>(half.total), best->decode_speed / half.decode_speed);
   if (best->flattered)
     s.reason += " Mind that the file holds these weights on 16 levels per group already, which flatters INT4.";

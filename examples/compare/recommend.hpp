@@ -7,9 +7,9 @@ namespace compare {
 
 /// Sets study.recommendation (a finding's name) and study.reason.
 ///
-/// A candidate is safe if its perplexity is at most 1 % above the float32 model's, or within the standard error of the
-/// measured text where that is larger, and its first choices agree at 90 % or more. Of the safe candidates the one with
-/// the fewest bytes is recommended (of equals, the one of the least divergence); if none is safe, bf16 is.
+/// A candidate is safe if its perplexity is at most 1 % above the float32 model's and its first choices agree at 90 %
+/// or more. Of the safe candidates the one with the fewest bytes is recommended (of equals, the one of the least
+/// divergence); if none is safe, bf16 is.
 void recommend(study& s);
 
 /// Whether a finding is safe in that sense.

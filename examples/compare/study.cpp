@@ -26,7 +26,7 @@ struct runner {
   finding result;
   std::unique_ptr<llm::transformer> model;
   std::unique_ptr<llm::session> running;
-  ql::perplexity likelihood;
+  ql::perplexity likelihood, change;    // change: each token's difference from the float32 model
   ql::logit_metrics logits;
   std::vector<double> prompt_speeds, decode_speeds;
   std::vector<llm::token> greedy;
@@ -273,6 +273,7 @@ void study_runner::measure_accuracy() {
     const std::size_t rows = text.size() - 1;    // the last token predicts nothing that is known
     result_.measured_tokens += rows;
     reference.require(rows * c.vocabulary);
+    std::vector<double> original(rows);    // the float32 model's likelihoods
     for (std::size_t i = 0; i < runners_.size(); ++i) {
       runner& r = runners_[i];
       r.running->reset();
@@ -282,13 +283,16 @@ void study_runner::measure_accuracy() {
         float* const from_float = reference.data() + first * c.vocabulary;
         float* const own = i == 0 ? from_float : logits.data();
         r.running->logits({hidden.row(first), n, c.width}, {own, n, c.vocabulary});
-        std::vector<ql::perplexity> likelihoods(tasks);
+        std::vector<ql::perplexity> likelihoods(tasks), changes(tasks);
         std::vector<ql::logit_metrics> metrics(tasks);
         engine_.threads().parallel_for(tasks, [&](std::size_t task) {
           for (std::size_t row = n * task / tasks; row < n * (task + 1) / tasks; ++row) {
             const std::size_t at = row * c.vocabulary;
-            likelihoods[task].observe(
-                ql::negative_log_likelihood(own + at, c.vocabulary, static_cast<std::size_t>(text[first + row + 1])));
+            const auto target = static_cast<std::size_t>(text[first + row + 1]);
+            const double nats = ql::negative_log_likelihood(own + at, c.vocabulary, target);
+            if (i == 0) original[first + row] = nats;
+            likelihoods[task].observe(nats);
+            changes[task].observe(nats - original[first + row]);
             if (i != 0)
               ql::observe(metrics[task], ql::matrix_view<const float>{from_float + at, 1, c.vocabulary},
                           ql::matrix_view<const float>{own + at, 1, c.vocabulary});
@@ -296,6 +300,7 @@ void study_runner::measure_accuracy() {
         });
         for (std::size_t task = 0; task < tasks; ++task) {
           r.likelihood.merge(likelihoods[task]);
+          r.change.merge(changes[task]);
           r.logits.merge(metrics[task]);
         }
       }
@@ -305,7 +310,7 @@ void study_runner::measure_accuracy() {
   bar.finish(std::to_string(result_.measured_tokens) + " tokens");
   for (runner& r : runners_) {
     r.result.perplexity = r.likelihood.value();
-    r.result.perplexity_error = r.likelihood.standard_error() * r.result.perplexity;
+    r.result.change_error = r.change.standard_error();
     r.result.divergence = r.logits.mean_divergence();
     r.result.top1 = r.logits.top1_agreement();
     if (!std::isfinite(r.result.perplexity))

@@ -45,8 +45,9 @@ struct finding {
   double layer_bits = 0;              ///< bits a weight of the linear layers
   double quantize_seconds = 0;
 
-  double prompt_speed = 0, decode_speed = 0;      ///< tokens a second
-  double perplexity = 0, perplexity_error = 0;    ///< and its standard error, which texts of this length have
+  double prompt_speed = 0, decode_speed = 0;    ///< tokens a second
+  double perplexity = 0;
+  double change_error = 0;    ///< standard error of log(perplexity / float32's), from the differences token by token
   double divergence = 0, top1 = 0;    ///< mean KL from the float32 model in nats, share of equal first choices
   std::size_t same_tokens = 0;        ///< greedy tokens before the first that differs from the float32 model's
   std::string continuation;           ///< of the prompt

@@ -14,10 +14,10 @@ std::string print(const char* format, Args... args) {
   return text;
 }
 
-/// Four significant digits, without zeros at the end.
-std::string number(double value) { return print("%.4g", value); }
+/// Four significant digits, without zeros at the end; whole numbers above.
+std::string number(double value) { return print(value >= 1e4 ? "%.0f" : "%.4g", value); }
 
-constexpr double left = 62, right = 22, top = 18, bottom = 46;
+constexpr double left = 76, right = 22, top = 18, bottom = 46;
 
 /// Where a range of numbers lies on the page, and its ticks.
 class scale {
@@ -134,7 +134,10 @@ std::string scatter_chart(const std::string& title, const axis& x, const axis& y
   std::vector<box> taken;
   std::vector<const chart_point*> order;
   for (const chart_point& p : points)
-    if (across.shows(p.x) && up.shows(p.y)) order.push_back(&p);
+    if (across.shows(p.x) && up.shows(p.y)) {
+      order.push_back(&p);
+      taken.push_back({across.at(p.x) - 6, across.at(p.x) + 6, up.at(p.y) + 4});
+    }
   std::sort(order.begin(), order.end(),
             [&](const chart_point* a, const chart_point* b) { return up.at(a->y) < up.at(b->y); });
   for (const chart_point* p : order) {

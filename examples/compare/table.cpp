@@ -25,10 +25,13 @@ std::string table_of(const study& s) {
       {"candidate", "MB", "bits", "prompt tok/s", "decode tok/s", "perplexity", "KL, nats", "top-1", "same tokens"}};
   for (const finding& f : s.findings) {
     const bool self = &f == &reference;
-    cells.push_back({f.name + (f.flattered ? " *" : ""), print("%.1f", static_cast<double>(f.total) * 1e-6),
+    cells.push_back({f.name + (f.flattered ? " *" : ""),
+                     print(f.total < 10000000 ? "%.2f" : "%.1f", static_cast<double>(f.total) * 1e-6),
                      print("%.2f", f.layer_bits), print("%.0f", f.prompt_speed), print("%.1f", f.decode_speed),
                      print("%.3f", f.perplexity) +
-                         (self ? "" : print(" (%+.2f %%)", 100 * (f.perplexity / reference.perplexity - 1))),
+                         (self ? ""
+                               : print(" (%+.2f +- %.2f %%)", 100 * (f.perplexity / reference.perplexity - 1),
+                                       100 * f.change_error)),
                      self ? "-" : print("%.5f", f.divergence), self ? "-" : print("%.1f %%", 100 * f.top1),
                      self ? "-" : print("%zu of %zu", f.same_tokens, s.generated_tokens)});
   }
@@ -48,8 +51,7 @@ std::string table_of(const study& s) {
   text += print(
       "\nMB: all weights held, scales, padding and the output layer included. bits: of a weight of the linear "
       "layers. ");
-  text += print("Perplexity has a standard error of %.2f %% on %zu tokens; ",
-                100 * reference.perplexity_error / reference.perplexity, s.measured_tokens);
+  text += print("Changes of perplexity: with the standard error of %zu tokens' differences; ", s.measured_tokens);
   text += "KL and top-1 are against fp32. same tokens: greedy text before it first differs from fp32's.\n";
   text += print("Speeds: medians of %zu rounds in turn, a prompt of %zu tokens, %zu tokens decoded; %zu threads, %s.\n",
                 s.rounds, s.prompt_tokens, s.decode_tokens, s.threads, s.backend.c_str());
