@@ -96,7 +96,7 @@ void observe(error_metrics& metrics, matrix_view<T> reference, matrix_view<U> ca
 
 /// The metrics of two matrices.
 template <class T, class U>
-[[nodiscard]] error_metrics compare(matrix_view<T> reference, matrix_view<U> candidate) {
+[[nodiscard]] error_metrics metrics_of(matrix_view<T> reference, matrix_view<U> candidate) {
   error_metrics metrics;
   observe(metrics, reference, candidate);
   return metrics;
