@@ -207,9 +207,8 @@ std::vector<std::string> split(const std::string& text) {
 std::vector<cut> cuts_for(std::size_t m) {
   std::vector<cut> cuts;
   if (m <= 16)
-    for (int rows : {1, 2, 4})
-      for (int warps : {4, 8, 16})
-        if (rows * warps <= 32) cuts.push_back({2, rows, m <= 8 ? 1 : 2, warps});
+    for (int rows : {1, 2})
+      for (int warps : {4, 8, 16}) cuts.push_back({2, rows, m <= 8 ? 1 : 2, warps});
   if (m > 8)
     for (int tokens : {4, 8, 16})
       if (tokens == 4 ? m <= 128 : m > 4u * static_cast<unsigned>(tokens))

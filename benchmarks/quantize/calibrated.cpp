@@ -148,6 +148,9 @@ void print_row(const layer& all, const ql::activation_stats& stats, const ql::he
   ql::gptq clipped(H, ql::mse_clip{});
   clipped.act_order = true;
   print(error_of(all, ql::quantize<Scheme>(W, clipped)));
+  ql::gptq weighted(H, ql::importance_clip(stats));
+  weighted.act_order = true;
+  print(error_of(all, ql::quantize<Scheme>(W, weighted)));
   const ql::hessian divided = ql::divide_inputs(H, awq.input_scale());
   ql::gptq both(divided, ql::mse_clip{});
   both.act_order = true;
@@ -162,7 +165,8 @@ void print_table(const layer& all) {
   H.observe(all.calibration.view());
   std::printf(
       "\n%s\n\n| scheme | rtn | mse_clip | hqq | importance_clip | awq | gptq | gptq, reference | gptq, act_order | "
-      "gptq, mse_clip, act_order | the same on awq's scale |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+      "gptq, mse_clip, act_order | gptq, importance_clip, act_order | gptq, mse_clip, act_order on awq's scale "
+      "|\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
       all.name.c_str());
   using ql::per_group;
   print_row<ql::scheme<ql::int4, per_group<128>>>(all, stats, H);

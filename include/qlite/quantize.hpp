@@ -7,6 +7,7 @@
 #include <qlite/core/scheme_info.hpp>
 #include <qlite/evaluate/output_error.hpp>
 #include <qlite/quantize/awq.hpp>
+#include <qlite/quantize/compressed_scales.hpp>
 #include <qlite/quantize/dequantize.hpp>
 #include <qlite/quantize/fake_quantize.hpp>
 #include <qlite/quantize/gptq.hpp>

@@ -43,7 +43,7 @@ float largest_of(const std::vector<float>& v) {
 TEST_CASE("a histogram counts what lies in its bins, whatever the order of batches and merges") {
   for_random_cases(40, [](random_source& random) {
     const std::vector<float> v = values(random, random.extent(1, 3000));
-    ql::observer<ql::observe::mse> whole, pieces, other;
+    ql::observer<ql::statistic::mse> whole, pieces, other;
     whole.observe(part(v, 0, v.size()));
     for (std::size_t begin = 0; begin < v.size();) {
       const std::size_t end = std::min(v.size(), begin + random.extent(1, 500));
@@ -82,7 +82,7 @@ TEST_CASE("a percentile is at most a bin above the value of its rank") {
   for_random_cases(40, [](random_source& random) {
     std::vector<float> v = values(random, random.extent(1, 2000));
     const double share = random.pick({0.5, 0.9, 0.99, 0.9999, 1.0});
-    ql::observer<ql::observe::percentile> o(ql::observe::percentile{share});
+    ql::observer<ql::statistic::percentile> o(ql::statistic::percentile{share});
     o.observe(part(v, 0, v.size()));
     for (float& x : v) x = std::abs(x);
     std::sort(v.begin(), v.end());
@@ -98,7 +98,7 @@ TEST_CASE("a percentile is at most a bin above the value of its rank") {
 TEST_CASE("the limit of least squared error is the best of its grid") {
   for_random_cases(15, [](random_source& random) {
     const std::vector<float> v = values(random, random.extent(20, 4000));
-    ql::observer<ql::observe::mse> o;
+    ql::observer<ql::statistic::mse> o;
     o.observe(part(v, 0, v.size()));
     const ql::detail::histogram& h = o.summary();
     if (!(h.largest > 0)) return;
@@ -125,7 +125,7 @@ TEST_CASE("the limit of least squared error is the best of its grid") {
 TEST_CASE("the limit of least divergence is the best of its grid") {
   for_random_cases(6, [](random_source& random) {
     const std::vector<float> v = values(random, random.extent(500, 6000));
-    ql::observer<ql::observe::entropy> o;
+    ql::observer<ql::statistic::entropy> o;
     o.observe(part(v, 0, v.size()));
     const ql::detail::histogram& h = o.summary();
     if (!(h.largest > 0)) return;
@@ -168,9 +168,9 @@ TEST_CASE("the limit of least divergence is the best of its grid") {
 TEST_CASE("ranges: extremes, moving averages, and their merges") {
   for_random_cases(20, [](random_source& random) {
     const std::size_t k = random.extent(1, 40), m = random.extent(1, 40), batches = random.integer(1, 6);
-    ql::observer<ql::observe::min_max, ql::per_channel> channels(k), some(k);
-    ql::observer<ql::observe::min_max, ql::per_token> tokens(m);
-    ql::observer<ql::observe::moving_average> average(ql::observe::moving_average{0.25});
+    ql::observer<ql::statistic::min_max, ql::per_channel> channels(k), some(k);
+    ql::observer<ql::statistic::min_max, ql::per_token> tokens(m);
+    ql::observer<ql::statistic::moving_average> average(ql::statistic::moving_average{0.25});
     const ql::thread_pool pool(2);
     std::vector<double> by_channel(k), by_token(m);
     double low = 0, high = 0, largest = 0;
@@ -204,7 +204,7 @@ TEST_CASE("ranges: extremes, moving averages, and their merges") {
     CHECK(std::abs(average.summary().low - low) <= bound);
     CHECK(std::abs(average.summary().high - high) <= bound);
   });
-  ql::observer<ql::observe::moving_average> a, b;
+  ql::observer<ql::statistic::moving_average> a, b;
   const float ones[2] = {-1, 2}, fives[2] = {-5, 6};
   a.observe(ql::matrix_view<const float>{ones, 1, 2});
   for (int i = 0; i < 3; ++i) b.observe(ql::matrix_view<const float>{fives, 1, 2});
@@ -214,9 +214,9 @@ TEST_CASE("ranges: extremes, moving averages, and their merges") {
 }
 
 TEST_CASE("observers refuse what they cannot tell") {
-  ql::observer<ql::observe::min_max> tensor;
-  ql::observer<ql::observe::percentile, ql::per_channel> channels(3);
-  ql::observer<ql::observe::mse, ql::per_token> tokens(1);
+  ql::observer<ql::statistic::min_max> tensor;
+  ql::observer<ql::statistic::percentile, ql::per_channel> channels(3);
+  ql::observer<ql::statistic::mse, ql::per_token> tokens(1);
   float x[4] = {1, 2, std::nanf(""), 4};
   CHECK_THAT(refusal_of([&] { (void)tensor.scale(); }), ContainsSubstring("has seen no values"));
   CHECK_THAT(refusal_of([&] {
@@ -233,9 +233,9 @@ TEST_CASE("observers refuse what they cannot tell") {
              }),
              ContainsSubstring("rows of X are 2, expected at most 1"));
   CHECK_THAT(refusal_of([&] { (void)channels.scale(3); }), ContainsSubstring("no unit 3"));
-  CHECK_THAT(refusal_of([&] { ql::observer<ql::observe::mse, ql::per_token> none(0); }),
+  CHECK_THAT(refusal_of([&] { ql::observer<ql::statistic::mse, ql::per_token> none(0); }),
              ContainsSubstring("0 channels"));
-  ql::observer<ql::observe::percentile> strange(ql::observe::percentile{1.5});
+  ql::observer<ql::statistic::percentile> strange(ql::statistic::percentile{1.5});
   strange.observe(ql::matrix_view<const float>{x, 1, 2});
   CHECK_THAT(refusal_of([&] { (void)strange.scale(); }), ContainsSubstring("share 1.5"));
 }

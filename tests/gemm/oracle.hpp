@@ -66,6 +66,27 @@ inline quantized_row quantize_row(const std::vector<float>& x, float scale, floa
   return row;
 }
 
+// QLoRA's code book, as bitsandbytes prints it.
+inline double nf4_number(int code) {
+  static const double book[16] = {-1.0,
+                                  -0.6961928009986877,
+                                  -0.5250730514526367,
+                                  -0.39491748809814453,
+                                  -0.28444138169288635,
+                                  -0.18477343022823334,
+                                  -0.09105003625154495,
+                                  0.0,
+                                  0.07958029955625534,
+                                  0.16093020141124725,
+                                  0.24611230194568634,
+                                  0.33791524171829224,
+                                  0.44070982933044434,
+                                  0.5626170039176941,
+                                  0.7229568362236023,
+                                  1.0};
+  return book[code];
+}
+
 // W as integers and numbers: code - zero point, scales and offsets.
 class exact_weights {
  public:
@@ -83,8 +104,10 @@ class exact_weights {
         scales_.push_back(q.scale(r, g));
         offsets_.push_back(q.offset(r, g));
       }
-      for (std::size_t k = 0; k < cols_; ++k)
+      for (std::size_t k = 0; k < cols_; ++k) {
         steps_[r * cols_ + k] = q.code(r, k) - q.zero_point(r, k / q.group_size());
+        if (qlite::detail::scheme_traits<Scheme>::has_codebook) book_numbers_.push_back(nf4_number(q.code(r, k)));
+      }
     }
   }
 
@@ -123,7 +146,8 @@ class exact_weights {
     exact_dot sum;
     for (std::size_t k = 0; k < cols_; ++k) {
       const std::size_t g = r * groups_ + k / group_;
-      const double w = static_cast<double>(scales_[g]) * steps_[r * cols_ + k] + static_cast<double>(offsets_[g]);
+      const double step = book_numbers_.empty() ? steps_[r * cols_ + k] : book_numbers_[r * cols_ + k];
+      const double w = static_cast<double>(scales_[g]) * step + static_cast<double>(offsets_[g]);
       sum.value += w * static_cast<double>(x[k]);
       sum.magnitude += std::fabs(w * static_cast<double>(x[k]));
     }
@@ -134,6 +158,7 @@ class exact_weights {
   std::size_t rows_, cols_, group_, groups_;
   bool has_offset_, grouped_;
   std::vector<std::int32_t> steps_;
+  std::vector<double> book_numbers_;    // instead of the steps, where codes choose from a code book
   std::vector<float> scales_, offsets_;
 };
 

@@ -43,6 +43,27 @@ void ODR_NAME(const linear_problem& p, float* exact, float* rounded) {
   const ql::matrix_view<ql::bfloat16> narrow{reinterpret_cast<ql::bfloat16*>(exact + 4 * p.m * p.n), p.m, p.n};
   ql::gemm(ql::dynamic<ql::int8>(X), packed, narrow);
 
+  // Methods that look at data: codes and scales have the same bits too.
+  ql::hessian H(p.k);
+  ql::activation_stats stats(p.k);
+  H.observe(X);
+  stats.observe(X);
+  const auto product = [&](const auto& q, std::size_t i) {
+    ql::gemm(ql::dynamic<ql::int8>(X), ql::pack<ODR_BACKEND>(q), result(exact, i));
+  };
+  ql::gptq gptq(H, ql::mse_clip{});
+  product(ql::quantize<w4>(W, gptq), 5);
+  gptq.act_order = true;
+  product(ql::quantize<w4_asymmetric>(W, gptq), 6);
+  product(ql::quantize<w4>(W, ql::awq(stats, X)).codes(), 7);
+  product(ql::quantize<ql::scheme<ql::int4, ql::per_group<32>, ql::offset<>>>(W, ql::hqq{}), 8);
+  static_cast<void>(ql::quantize<w8>(W, ql::smoothquant(stats)));
+  static_cast<void>(ql::quantize<w8>(W, ql::split_outliers(stats, 2.0f)));
+  static_cast<void>(ql::quantize<w4>(W, ql::importance_clip(stats)));
+  ql::observer<ql::statistic::entropy> inputs;
+  inputs.observe(X);
+  static_cast<void>(inputs.scale());
+
   ql::gemm(X, packed, result(rounded, 0));
   ql::gemm(X, ql::pack<ql::cpu::generic>(q4), result(rounded, 1), ql::epilogue::chain(bias, ql::epilogue::silu{}));
 
@@ -55,7 +76,7 @@ void ODR_NAME(const linear_problem& p, float* exact, float* rounded) {
   ql::observe(logits, result(rounded, 1), Y);
   ql::perplexity perplexity;
   perplexity.observe(ql::negative_log_likelihood(Y.data(), p.n, 0));
-  figure[1] = static_cast<float>(logits.mean_divergence() / perplexity.value() + ql::compare(Y, Y).mse());
+  figure[1] = static_cast<float>(logits.mean_divergence() / perplexity.value() + ql::metrics_of(Y, Y).mse());
   figure[2] = static_cast<float>(ql::recall_at_k(p.bias, p.bias, p.n, 3) + ql::rank_correlation(p.bias, p.bias, p.n));
   ql::layer_option options[2];
   std::size_t chosen;

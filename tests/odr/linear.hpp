@@ -12,7 +12,7 @@ struct linear_problem {
 
 // Fills exact [exact_results, m, n], which has the same bits on every instruction set, and rounded
 // [rounded_results, m, n], which agrees within floating-point error.
-constexpr std::size_t exact_results = 5;
+constexpr std::size_t exact_results = 9;
 constexpr std::size_t rounded_results = 3;
 void linear_portable(const linear_problem& problem, float* exact, float* rounded);
 void linear_avx2(const linear_problem& problem, float* exact, float* rounded);

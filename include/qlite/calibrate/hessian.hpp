@@ -14,6 +14,10 @@ struct triangle_view {
   double* data = nullptr;
   std::size_t n = 0;
 
+  // Named so that they are inlined: clang emits an implicit constructor at -O0, and objects would share it.
+  QLITE_INLINE constexpr triangle_view() noexcept = default;
+  QLITE_INLINE constexpr triangle_view(double* elements, std::size_t order) noexcept : data(elements), n(order) {}
+
   QLITE_INLINE static constexpr std::size_t size(std::size_t order) noexcept {
     return order % 2 == 0 ? order / 2 * (order + 1) : (order + 1) / 2 * order;
   }
@@ -121,12 +125,15 @@ inline void merge_hessians(const triangle_view& H, const triangle_view& other) {
   for (std::size_t i = 0; i < triangle_view::size(H.n); ++i) H.data[i] += other.data[i];
 }
 
-inline buffer allocate_triangle(std::size_t n) {
-  if (QLITE_UNLIKELY(n > (std::size_t{1} << (sizeof n * 4 - 3))))
-    fail("qlite: a Hessian of %zu columns exceeds the address space", n);
-  buffer memory(triangle_view::size(n) * sizeof(double));
+/// `count` triangles of zeros of order n.
+inline buffer allocate_triangles(std::size_t count, std::size_t n) {
+  const std::size_t limit = std::size_t{1} << (sizeof n * 4 - 3);
+  if (QLITE_UNLIKELY(n > limit || count * n > limit * limit / max_of(n, std::size_t{1})))
+    fail("qlite: %zu Hessians of %zu columns exceed the address space", count, n);
+  const std::size_t elements = count * triangle_view::size(n);
+  buffer memory(elements * sizeof(double));
   double* const data = reinterpret_cast<double*>(memory.data());
-  for (std::size_t i = 0; i < triangle_view::size(n); ++i) data[i] = 0.0;
+  for (std::size_t i = 0; i < elements; ++i) data[i] = 0.0;
   return memory;
 }
 
@@ -146,7 +153,7 @@ class hessian {
   QLITE_INLINE hessian() noexcept = default;
   /// For layers with K = `cols` inputs.
   QLITE_INLINE explicit hessian(std::size_t cols)
-      : memory_(impl::allocate_triangle(cols)), view_{reinterpret_cast<double*>(memory_.data()), cols} {}
+      : memory_(impl::allocate_triangles(1, cols)), view_{reinterpret_cast<double*>(memory_.data()), cols} {}
   QLITE_INLINE hessian(hessian&& other) noexcept { *this = static_cast<hessian&&>(other); }
   QLITE_INLINE hessian& operator=(hessian&& other) noexcept {    // swaps
     memory_ = static_cast<detail::buffer&&>(other.memory_);

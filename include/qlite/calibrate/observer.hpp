@@ -1,6 +1,6 @@
 // Observers of activations: they look at batch after batch, keep a few numbers, and say which scale to quantize with.
 //
-//     qlite::observer<qlite::observe::percentile> inputs;
+//     qlite::observer<qlite::statistic::percentile> inputs;
 //     for (...) inputs.observe(X);
 //     qlite::gemm(qlite::fixed<qlite::int8>(X, inputs.scale()), packed, Y);
 #pragma once
@@ -13,7 +13,7 @@
 QLITE_BEGIN_NAMESPACE
 
 /// How an observer sums up what it has seen. All scales are limit / 127, for codes of -127 ... 127.
-namespace observe {
+namespace statistic {
 
 /// The extremes of all values. limit = the larger magnitude of the two.
 struct min_max {
@@ -46,7 +46,7 @@ struct entropy {
   static constexpr bool counts = true;
 };
 
-}    // namespace observe
+}    // namespace statistic
 
 namespace detail {
 
@@ -104,7 +104,7 @@ void update_state(value_range& range, const Statistic& statistic, matrix_view<co
   if (range.values == 0) {
     range.low = low;
     range.high = high;
-  } else if constexpr (std::is_same_v<Statistic, observe::moving_average>) {
+  } else if constexpr (std::is_same_v<Statistic, statistic::moving_average>) {
     range.low += statistic.weight * (low - range.low);
     range.high += statistic.weight * (high - range.high);
   } else {
@@ -126,7 +126,7 @@ void merge_states(value_range& range, const Statistic&, const value_range& other
     range = other;
     return;
   }
-  if constexpr (std::is_same_v<Statistic, observe::moving_average>) {
+  if constexpr (std::is_same_v<Statistic, statistic::moving_average>) {
     const double share =
         static_cast<double>(other.batches) / (static_cast<double>(range.batches) + static_cast<double>(other.batches));
     range.low += share * (other.low - range.low);
@@ -149,11 +149,11 @@ float limit_of(const value_range& range, const Statistic&) {
 template <class Statistic>
 float limit_of(const histogram& h, const Statistic& statistic) {
   if (!(h.largest > 0.0f)) return 0.0f;
-  if constexpr (std::is_same_v<Statistic, observe::percentile>) {
+  if constexpr (std::is_same_v<Statistic, statistic::percentile>) {
     if (QLITE_UNLIKELY(!(statistic.share > 0.0 && statistic.share <= 1.0)))
-      fail("qlite: observe::percentile has share %g, expected above 0 and at most 1", statistic.share);
+      fail("qlite: statistic::percentile has share %g, expected above 0 and at most 1", statistic.share);
     return percentile_of(h, statistic.share);
-  } else if constexpr (std::is_same_v<Statistic, observe::mse>) {
+  } else if constexpr (std::is_same_v<Statistic, statistic::mse>) {
     return least_error_limit(h);
   } else {
     return least_divergence_limit(h);

@@ -1,6 +1,7 @@
 // A scheme says how stored numbers are read back:
 //     w = scale * (code - zero point)      symmetric (zero point 0) and asymmetric
 //     w = scale * code + offset            offset<T>
+//     w = scale * code_book[code]          nf4
 // It does not say how the codes were chosen (a method does) nor how they are laid out (a backend does).
 #pragma once
 
@@ -20,6 +21,14 @@ struct int8 {
 /// offset codes are 0 ... 15.
 struct int4 {
   static constexpr const char* name = "int4";
+  static constexpr int bits = 4;
+};
+
+/// 4-bit codes, stored as int4's, that stand for the 16 numbers of NormalFloat (core/codebook.hpp), from -1 to 1. The
+/// scale is the largest magnitude of its group. Symmetric schemes only; QLoRA's is
+/// `scheme<nf4, per_group<64>, symmetric, float>`.
+struct nf4 {
+  static constexpr const char* name = "nf4";
   static constexpr int bits = 4;
 };
 
@@ -111,16 +120,21 @@ struct scheme_traits {
   static constexpr bool is_symmetric = std::is_same_v<zero, symmetric>;
   static constexpr bool has_zero_point = std::is_same_v<zero, asymmetric>;
   static constexpr bool has_offset = !std::is_void_v<offset_type>;
+  static constexpr bool has_codebook = std::is_same_v<code, nf4>;
+  static_assert(!has_codebook || is_symmetric, "qlite: nf4 has no zero points and no offsets: its numbers are fixed");
   static constexpr bool grouped = is_group<granularity>;
   static constexpr bool one_scale = std::is_same_v<granularity, per_tensor>;
   static constexpr bool dynamic_group = std::is_same_v<granularity, per_group<dynamic_extent>>;
 
-  /// Range of the codes: symmetric int4 -8 ... 7, asymmetric and offset int4 0 ... 15, int8 always -128 ... 127.
-  static constexpr bool is_unsigned = bits == 4 && !is_symmetric;
+  /// Range of the codes: symmetric int4 -8 ... 7, asymmetric and offset int4 and nf4 0 ... 15, int8 always -128 ...
+  /// 127.
+  static constexpr bool is_unsigned = bits == 4 && (!is_symmetric || has_codebook);
   static constexpr int code_min = is_unsigned ? 0 : -(1 << (bits - 1));
   static constexpr int code_max = is_unsigned ? (1 << bits) - 1 : (1 << (bits - 1)) - 1;
   /// Added to a code before it is stored in its field.
-  static constexpr int stored_bias = bits == 4 && is_symmetric ? 8 : 0;
+  static constexpr int stored_bias = bits == 4 && !is_unsigned ? 8 : 0;
+  /// The largest number that codes of a symmetric scheme stand for, in units of the scale.
+  static constexpr int largest_step = has_codebook ? 1 : code_max;
 
   /// Weights that share a scale along K, for rows of `cols` weights (at least 1, so that it can divide).
   QLITE_INLINE static constexpr std::size_t group_size(Scheme s, std::size_t cols) noexcept {

@@ -20,13 +20,15 @@ struct scheme_info {
   granularity_kind granularity = granularity_kind::per_group;
   real_kind scale = real_kind::float16;
   real_kind offset = real_kind::none;    ///< not none: w = scale * code + offset
+  bool codebook = false;                 ///< nf4: w = scale * code_book[code]
 
   // Named so that it is inlined: clang emits an implicit constructor at -O0, and objects would share it.
   QLITE_INLINE constexpr scheme_info() noexcept = default;
 
   QLITE_INLINE friend constexpr bool operator==(const scheme_info& a, const scheme_info& b) noexcept {
     return a.bits == b.bits && a.symmetric == b.symmetric && a.granularity == b.granularity && a.scale == b.scale &&
-           a.offset == b.offset && (a.granularity != granularity_kind::per_group || a.group_size == b.group_size);
+           a.offset == b.offset && a.codebook == b.codebook &&
+           (a.granularity != granularity_kind::per_group || a.group_size == b.group_size);
   }
   QLITE_INLINE friend constexpr bool operator!=(const scheme_info& a, const scheme_info& b) noexcept {
     return !(a == b);
@@ -75,6 +77,7 @@ QLITE_INLINE constexpr scheme_info info_of(Scheme s = {}) noexcept {
   scheme_info info;
   info.bits = traits::bits;
   info.symmetric = traits::is_symmetric;
+  info.codebook = traits::has_codebook;
   info.granularity = traits::one_scale ? granularity_kind::per_tensor
                      : traits::grouped ? granularity_kind::per_group
                                        : granularity_kind::per_channel;
@@ -97,10 +100,12 @@ namespace impl {
     fail("qlite: scheme_info.symmetric is true and .offset is set, expected one of them");
   if (info.scale == real_kind::none) fail("qlite: scheme_info.scale is none, expected float16 or float32");
   fail(
-      "qlite: no scheme of the list has bits %d, group_size %zu, symmetric %d, granularity %d, scale %d, offset %d; "
+      "qlite: no scheme of the list has bits %d, group_size %zu, symmetric %d, granularity %d, scale %d, offset %d, "
+      "codebook "
+      "%d; "
       "name it in visit_scheme<scheme_list<...>>",
       info.bits, info.group_size, static_cast<int>(info.symmetric), static_cast<int>(info.granularity),
-      static_cast<int>(info.scale), static_cast<int>(info.offset));
+      static_cast<int>(info.scale), static_cast<int>(info.offset), static_cast<int>(info.codebook));
 }
 
 template <class Scheme, class F>

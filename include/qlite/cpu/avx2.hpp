@@ -106,6 +106,23 @@ struct avx2_common {
   }
 };
 
+/// Eight numbers of the code book each in two registers; bit 3 of the code says which.
+template <int Zero>
+struct avx2_common::decoder<code_kind::nf4, Zero> {
+  __m256 low = _mm256_loadu_ps(nf4_values), high = _mm256_loadu_ps(nf4_values + 8);
+
+  template <int Shift>
+  QLITE_INLINE floats code(words w) const noexcept {
+    floats f;
+    for (std::size_t i = 0; i < 2; ++i) {
+      const __m256i c = _mm256_srli_epi32(w.v[i], Shift);
+      f.v[i] = floats::batch(_mm256_blendv_ps(_mm256_permutevar8x32_ps(low, c), _mm256_permutevar8x32_ps(high, c),
+                                              _mm256_castsi256_ps(_mm256_slli_epi32(c, 28))));
+    }
+    return f;
+  }
+};
+
 template <>
 struct isa<cpu::avx2> : avx2_common {
   /// As for cpu::avx512: pairs are summed in 16 bits, eight units of nibbles or one of bytes before widening.

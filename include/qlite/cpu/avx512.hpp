@@ -94,6 +94,19 @@ struct avx512_common::decoder<code_kind::u4, Zero> {
   }
 };
 
+/// A code book is such a table as it is.
+template <int Zero>
+struct avx512_common::decoder<code_kind::nf4, Zero> {
+  __m512 table = _mm512_loadu_ps(nf4_values);
+
+  template <int Shift>
+  QLITE_INLINE floats code(words w) const noexcept {
+    floats f;
+    f.v[0] = floats::batch(_mm512_permutexvar_ps(_mm512_srli_epi32(w.v, Shift), table));
+    return f;
+  }
+};
+
 /// Bytes: the code is put into the mantissa of a power of two, where its lowest bit counts one, and that power taken
 /// off again. (Shifts and conversions crowd on the same pipes; these two do not.)
 template <code_kind C, int Zero>

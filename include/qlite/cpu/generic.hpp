@@ -147,6 +147,7 @@ struct isa<cpu::generic> {
   struct decoder {
     template <int Shift>
     QLITE_INLINE floats code(words w) const noexcept {
+      if constexpr (C == code_kind::nf4) return look_up_nf4(decoder<code_kind::u4, 0>().template code<Shift>(w));
       floats f;
       for (std::size_t i = 0; i < count; ++i) {
         if constexpr (C == code_kind::s8) {

@@ -20,7 +20,8 @@
 //
 // For weight-only products (float_tile.hpp):
 //   words, word_count, load_words(p, w)  the codes of a line
-//   decoder<C, Z>().code<S>(word)        16 columns of it at one k (S bits from the lowest), less Z, as floats
+//   decoder<C, Z>().code<S>(word)        16 columns of it at one k (S bits from the lowest), less Z, as floats;
+//                                        of kind nf4: numbers of the code book
 //   zero_floats<C>(z[16])                zero points as floats
 //
 // Register tiles, the largest first: integer_tiles are the rows of those for INT8 activations, each of one strip and,
@@ -31,12 +32,23 @@
 
 #include <qlite/core/backend.hpp>
 #include <qlite/core/bits.hpp>
+#include <qlite/core/codebook.hpp>
 
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
 
-/// How the codes of a strip are read by a dot product: unsigned nibbles or bytes, or signed bytes.
-enum class code_kind { u4, u8, s8 };
+/// How the codes of a strip are read by a dot product: unsigned nibbles or bytes, or signed bytes. nf4: nibbles that
+/// choose from a code book, in weight-only products alone.
+enum class code_kind { u4, u8, s8, nf4 };
+
+/// The numbers of the code book for 16 codes that are floats: for instruction sets without a better way.
+template <class Floats>
+QLITE_INLINE Floats look_up_nf4(Floats codes) noexcept {
+  float numbers[16];
+  codes.store(numbers);
+  for (float& x : numbers) x = nf4_values[static_cast<int>(x) & 15];
+  return Floats::load(static_cast<const float*>(numbers));
+}
 
 /// A register tile: rows of X times strips of 16 columns. Lists of them are ordered from the largest to the smallest
 /// number of rows, all with the same number of strips.

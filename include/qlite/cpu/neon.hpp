@@ -85,6 +85,16 @@ struct neon_common {
     template <int Shift>
     QLITE_INLINE floats code(words w) const noexcept {
       floats f;
+      if constexpr (C == code_kind::nf4) {    // the four bytes of each number out of the 64 of the code book
+        uint8x16x4_t book;
+        for (std::size_t i = 0; i < 4; ++i) book.val[i] = vreinterpretq_u8_f32(vld1q_f32(nf4_values + 4 * i));
+        for (std::size_t i = 0; i < 4; ++i) {
+          const uint32x4_t c = vandq_u32(vshlq_u32(w.v[i], vdupq_n_s32(-Shift)), vdupq_n_u32(15));
+          const uint32x4_t at = vmlaq_u32(vdupq_n_u32(0x03020100u), c, vdupq_n_u32(0x04040404u));
+          f.v[i] = typename floats::batch(vreinterpretq_f32_u8(vqtbl4q_u8(book, vreinterpretq_u8_u32(at))));
+        }
+        return f;
+      }
       for (std::size_t i = 0; i < 4; ++i) {
         if constexpr (C == code_kind::s8)
           f.v[i] = typename floats::batch(

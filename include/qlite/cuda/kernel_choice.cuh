@@ -36,34 +36,68 @@ QLITE_CUDA_END_NAMESPACE
 
 QLITE_CUDA_BEGIN_FUNCTIONS
 
-/// The table. docs/cuda.md says what it was measured on. For m <= 16 the order of sums depends on n, k and bits alone.
+namespace kernels {
+
+/// What a cut of the staged kernel costs, in the time that a warp takes for one tile of W by 8 tokens. A block takes
+/// its tiles of K one after the other, each for its tokens and for work that does not depend on them (decoding, filling
+/// a stage); blocks come in waves. The constants fit the sweeps of benchmarks/results/ within about 15 %.
+inline double staged_cost(const product_shape& s, const kernel_choice& c) noexcept {
+  const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
+  const std::size_t row_tiles = ceiling(s.n, 16), col_tiles = ceiling(s.k, 64), tokens = 8u * c.token_tiles;
+  const std::size_t blocks = ceiling(row_tiles, 2u * c.warps) * ceiling(s.m, tokens) * c.cluster;
+  const std::size_t along_k = 8u / c.warps;
+  const std::size_t stage =
+      along_k * (tokens * (s.integer ? 64 : 128) + 256u * c.warps * static_cast<unsigned>(s.bits));
+  const std::size_t ring = c.token_tiles < 16 ? 4 : c.warps == 8 ? 6 : 3;
+  if (ring * stage > s.shared_bytes) return 1e30;
+  // Two blocks share an SM if their registers and stages fit.
+  const std::size_t together = c.token_tiles == 4 && 2 * ring * stage <= s.shared_bytes ? 2 : 1;
+  const auto sms = static_cast<std::size_t>(s.multiprocessors);
+  if (c.cluster > 1 && blocks > sms * together) return 1e30;    // more waves need no cluster
+  const std::size_t waves = ceiling(blocks, sms * together), on_sm = blocks > sms ? together : 1;
+  double tile = (s.integer ? 0.5 : 1.0) * c.token_tiles + 4.5;
+  if (c.token_tiles == 16 && c.warps == 8) tile *= 0.87;    // two tiles to a barrier
+  if (c.token_tiles == 4 && on_sm == 1) tile *= 1.2;        // nothing else to do while a stage is on its way
+  const double tiles = static_cast<double>(ceiling(col_tiles, along_k * c.cluster));
+  return static_cast<double>(waves * on_sm) * tiles * tile + (c.cluster > 1 ? 16.0 : 0.0);
+}
+
+}    // namespace kernels
+
+/// The table: a fixed cut for m <= 16, so that the order of sums depends on n, k and bits alone; the cheapest of a few
+/// cuts beyond.
 inline kernel_choice choose_kernel(const product_shape& s) noexcept {
-  kernel_choice c;
+  kernel_choice best;
   const std::size_t row_tiles = s.n / 16 + (s.n % 16 != 0);
-  const auto blocks_of = [&](std::size_t warps, std::size_t tokens) {
-    return (row_tiles + 2 * warps - 1) / (2 * warps) * ((s.m + tokens - 1) / tokens);
-  };
   const auto sms = static_cast<std::size_t>(s.multiprocessors);
   if (s.m <= 16) {
     // Warps share K while there are too few blocks to fill the device; rows share loads of X once there are enough.
-    c.family = kernel_family::direct;
-    c.token_tiles = s.m <= 8 ? 1 : 2;
-    c.warps = row_tiles < 3 * sms ? 16 : row_tiles < 6 * sms ? 8 : 4;
-    c.row_tiles = row_tiles * 3 < 4 * sms ? 1 : 2;
-    if (s.integer && c.token_tiles == 1) c.row_tiles = 1;
-    if (c.token_tiles == 2 && c.warps <= 8 && s.bits == 4 && !s.integer) c.row_tiles = 4;
-    return c;
+    best.family = kernel_family::direct;
+    best.token_tiles = s.m <= 8 ? 1 : 2;
+    best.warps = row_tiles < 3 * sms ? 16 : row_tiles < 6 * sms ? 8 : 4;
+    best.row_tiles = row_tiles * 3 < 4 * sms || (s.integer && s.m <= 8) ? 1 : 2;
+    return best;
   }
-  c.family = kernel_family::staged;
-  c.token_tiles = s.m <= 32 ? 4 : s.m <= 64 ? 8 : 16;
-  if (s.m <= 128 && blocks_of(8, 128) * 2 < sms && c.token_tiles == 16) c.token_tiles = 8;
-  const std::size_t tokens = 8u * c.token_tiles;
-  // Tall blocks, each in a cluster of two along K if that still fits the device once; else fewer rows a block.
-  c.warps = 8;
-  while (c.warps > 1 && blocks_of(c.warps, tokens) * (s.clusters ? 2 : 1) * 10 < 8 * sms)
-    c.warps = static_cast<std::uint8_t>(c.warps / 2);
-  if (s.clusters && blocks_of(c.warps, tokens) * 2 <= sms + sms / 8) c.cluster = 2;
-  return c;
+  double least = 1e30;
+  for (const unsigned tokens : {4u, 8u, 16u})
+    for (const unsigned warps : {8u, 4u, 2u, 1u})
+      for (const unsigned cluster : {1u, 2u}) {
+        if (cluster > 1 && !s.clusters) continue;
+        kernel_choice c;
+        c.family = kernel_family::staged;
+        c.token_tiles = static_cast<std::uint8_t>(tokens);
+        c.warps = static_cast<std::uint8_t>(warps);
+        c.cluster = static_cast<std::uint8_t>(cluster);
+        const double cost = kernels::staged_cost(s, c);
+        if (cost < least) least = cost, best = c;
+      }
+  if (best.family == kernel_family::automatic) {    // too little shared memory for any: few tokens at a time
+    best.family = kernel_family::direct;
+    best.row_tiles = 1;
+    best.token_tiles = 2;
+    best.warps = 8;
+  }
+  return best;
 }
 
 QLITE_CUDA_END_FUNCTIONS

@@ -3,8 +3,6 @@
 
 #include <qlite/core/check.hpp>
 
-#include <cmath>
-
 QLITE_BEGIN_NAMESPACE
 
 /// Sums over pairs (reference, candidate) of numbers: weights and what their codes stand for, or the outputs of a layer
@@ -56,18 +54,18 @@ class error_metrics {
   QLITE_INLINE constexpr double max_error() const noexcept { return max_error_; }
   /// |candidate - reference| / |reference| in the Euclidean norm. Infinite where only the reference is 0.
   QLITE_INLINE double relative_error() const noexcept {
-    return squared_error_ == 0.0 ? 0.0 : std::sqrt(squared_error_ / squared_reference_);
+    return squared_error_ == 0.0 ? 0.0 : __builtin_sqrt(squared_error_ / squared_reference_);
   }
   /// Signal to quantization noise ratio, 10 log10(|reference|^2 / |candidate - reference|^2), in decibels. Infinite
   /// without an error.
   QLITE_INLINE double sqnr_db() const noexcept {
-    return squared_error_ == 0.0 ? HUGE_VAL : 10.0 * std::log10(squared_reference_ / squared_error_);
+    return squared_error_ == 0.0 ? __builtin_huge_val() : 10.0 * __builtin_log10(squared_reference_ / squared_error_);
   }
   /// The cosine of the angle between the two as vectors; 1 for two of only zeros, 0 where one of them is.
   QLITE_INLINE double cosine() const noexcept {
     if (squared_reference_ == 0.0 || squared_candidate_ == 0.0)
       return squared_reference_ == squared_candidate_ ? 1.0 : 0.0;
-    return product_ / (std::sqrt(squared_reference_) * std::sqrt(squared_candidate_));
+    return product_ / (__builtin_sqrt(squared_reference_) * __builtin_sqrt(squared_candidate_));
   }
 
  private:
@@ -98,7 +96,7 @@ void observe(error_metrics& metrics, matrix_view<T> reference, matrix_view<U> ca
 
 /// The metrics of two matrices.
 template <class T, class U>
-[[nodiscard]] error_metrics compare(matrix_view<T> reference, matrix_view<U> candidate) {
+[[nodiscard]] error_metrics metrics_of(matrix_view<T> reference, matrix_view<U> candidate) {
   error_metrics metrics;
   observe(metrics, reference, candidate);
   return metrics;

@@ -20,6 +20,11 @@ struct packed_operand {
     return !grouped ? scale_kind::row : token_scales ? scale_kind::token : scale_kind::groups;
   }
   QLITE_INLINE bool has_groups() const noexcept { return grouped; }
+  QLITE_INLINE static void check_integer() noexcept {
+    static_assert(!scheme_traits<Scheme>::has_codebook,
+                  "qlite: nf4 weights take float activations, X itself and not dynamic<int8>(X): their codes are not "
+                  "evenly spaced");
+  }
   template <bool TokenScales>
   QLITE_INLINE const integer_kernels& integer() const noexcept {
     return integer_kernels_of<Backend, format, kind(TokenScales)>;
@@ -34,6 +39,10 @@ struct any_operand {
   const any_kernels* kernels;
 
   QLITE_INLINE bool has_groups() const noexcept { return kernels->grouped; }
+  QLITE_INLINE void check_integer() const {
+    if (QLITE_UNLIKELY(kernels->integer_groups == nullptr))
+      fail("qlite: W is nf4, expected float activations with it: X itself, not dynamic<int8>(X)");
+  }
   template <bool TokenScales>
   QLITE_INLINE const integer_kernels& integer() const noexcept {
     return TokenScales ? *kernels->integer_token : *kernels->integer_groups;
@@ -257,6 +266,7 @@ template <class X, class Operand, class T, class Epilogue>
 QLITE_INLINE void check_gemm(const X& x, const Operand& w, matrix_view<T> y, const Epilogue& epilogue) {
   static_assert(is_element<T>, "qlite: Y is a mutable matrix_view of float, float16 or bfloat16");
   check_input(x);
+  if constexpr (quantizes<X> || is_quantized<X>) w.check_integer();
   check_matrix("Y", y);
   check_equal("the columns of X", cols_of(x), "columns of W", w.data.shape.cols);
   check_equal("the rows of Y", y.rows(), "rows of X", rows_of(x));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <qlite/core/check.hpp>
+#include <qlite/core/codebook.hpp>
 #include <qlite/quantize/quantized_matrix.hpp>
 
 QLITE_BEGIN_FUNCTIONS
@@ -36,6 +37,7 @@ inline float reference_dot_int8(const T* x, const quantized_view<Scheme>& w, std
                                 std::int8_t* codes) {
   constexpr std::size_t fold = 65536;
   using traits = detail::scheme_traits<Scheme>;
+  static_assert(!traits::has_codebook, "qlite: nf4 weights have no integer products");
   const std::size_t cols = w.cols();
   const bool per_row = token_scale || !traits::grouped;
   const float whole = per_row ? impl::reference_codes(x, cols, codes) : 0.0f;
@@ -65,7 +67,8 @@ inline double reference_dot(const T* x, const quantized_view<Scheme>& w, std::si
   double sum = 0;
   for (std::size_t k = 0; k < w.cols(); ++k) {
     const std::size_t g = k / w.group_size();
-    const double code = w.code(column, k) - w.zero_point(column, g);
+    double code = w.code(column, k) - w.zero_point(column, g);
+    if constexpr (traits::has_codebook) code = static_cast<double>(impl::nf4_values[w.code(column, k)]);
     const double value = static_cast<double>(w.scale(column, g)) * code +
                          (traits::has_offset ? static_cast<double>(w.offset(column, g)) : 0.0);
     sum += static_cast<double>(detail::element<T>::load(x[k])) * value;

@@ -8,7 +8,7 @@
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
 
-/// Every kernel that a product with one kind of weights may ask for.
+/// Every kernel that a product with one kind of weights may ask for; null where there is none.
 struct any_kernels {
   bool grouped;
   const integer_kernels* integer_groups;
@@ -16,13 +16,20 @@ struct any_kernels {
   const float_kernels* floating;
 };
 
+/// Codes that stand for evenly spaced numbers can be multiplied as integers.
+template <class Scheme, class Backend, scale_kind Scales>
+QLITE_INLINE constexpr const integer_kernels* integer_kernels_if() noexcept {
+  if constexpr (scheme_traits<Scheme>::has_codebook)
+    return nullptr;
+  else
+    return &integer_kernels_of<Backend, format_of<Scheme, Backend>, Scales>;
+}
+
 template <class Scheme, class Backend>
 inline constexpr any_kernels any_kernels_of = {
     scheme_traits<Scheme>::grouped,
-    &integer_kernels_of<Backend, format_of<Scheme, Backend>,
-                        scheme_traits<Scheme>::grouped ? scale_kind::groups : scale_kind::row>,
-    &integer_kernels_of<Backend, format_of<Scheme, Backend>,
-                        scheme_traits<Scheme>::grouped ? scale_kind::token : scale_kind::row>,
+    integer_kernels_if<Scheme, Backend, scheme_traits<Scheme>::grouped ? scale_kind::groups : scale_kind::row>(),
+    integer_kernels_if<Scheme, Backend, scheme_traits<Scheme>::grouped ? scale_kind::token : scale_kind::row>(),
     &float_kernels_of<Backend, format_of<Scheme, Backend>>};
 
 }    // namespace impl

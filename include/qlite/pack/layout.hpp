@@ -129,11 +129,14 @@ inline constexpr int packed_bias = scheme_traits<Scheme>::bits == 8 && Backend::
 
 /// The strips of a scheme on a backend.
 template <class Scheme, class Backend>
-using format_of = strip_format<
-    scheme_traits<Scheme>::bits == 4 ? code_kind::u4 : (Backend::unsigned_int8 ? code_kind::u8 : code_kind::s8),
-    scheme_traits<Scheme>::bits == 4, typename scheme_traits<Scheme>::scale,
-    std::conditional_t<scheme_traits<Scheme>::has_offset, offset_storage<Scheme>, no_offset>,
-    packed_bias<Scheme, Backend> + scheme_traits<Scheme>::stored_bias, scheme_traits<Scheme>::has_zero_point>;
+using format_of =
+    strip_format<scheme_traits<Scheme>::has_codebook ? code_kind::nf4
+                 : scheme_traits<Scheme>::bits == 4  ? code_kind::u4
+                                                     : (Backend::unsigned_int8 ? code_kind::u8 : code_kind::s8),
+                 scheme_traits<Scheme>::bits == 4, typename scheme_traits<Scheme>::scale,
+                 std::conditional_t<scheme_traits<Scheme>::has_offset, offset_storage<Scheme>, no_offset>,
+                 packed_bias<Scheme, Backend> + scheme_traits<Scheme>::stored_bias,
+                 scheme_traits<Scheme>::has_zero_point>;
 
 }    // namespace impl
 QLITE_END_FUNCTIONS

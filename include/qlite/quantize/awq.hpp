@@ -3,6 +3,7 @@
 #pragma once
 
 #include <qlite/calibrate/activation_stats.hpp>
+#include <qlite/calibrate/hessian.hpp>
 #include <qlite/core/tile_products.hpp>
 #include <qlite/quantize/mse_clip.hpp>
 #include <qlite/quantize/scaled_by.hpp>
@@ -111,13 +112,16 @@ double output_loss(matrix_view<const T> W, matrix_view<const float> quantized, c
 /// and G the Gram matrix of the inputs that they meet.
 struct gram_error {
   static constexpr bool prunes = false;
-  const hessian* gram;    ///< one for each group of columns
-  std::size_t group_size;
+  double* grams;    ///< of each group of columns, one after the other
+  std::size_t cols, group_size;
   float* errors;    ///< scratch for one group
 
+  QLITE_INLINE triangle_view gram(std::size_t g) const noexcept {
+    return {grams + g * triangle_view::size(group_size), min_of(group_size, cols - g * group_size)};
+  }
   template <class Scheme, class Round, class Group>
   QLITE_INLINE double operator()(const encoder<Scheme, Round>& code, const Group& group) const {
-    const hessian& G = gram[group.col / group_size];
+    const triangle_view G = gram(group.col / group_size);
     const decoder<Scheme> number{code.scale, code.offset, code.zero + scheme_traits<Scheme>::stored_bias};
     for (std::size_t i = 0; i < group.cols; ++i)
       errors[i] = number.number(static_cast<std::uint8_t>(code.fields(group.data[i]))) - group.data[i];
@@ -172,31 +176,28 @@ template <class Round, class Scheme, class U, class Executor>
 quantized_matrix<Scheme> clip_groups(Scheme scheme, matrix_view<const float> scaled, matrix_view<const U> X,
                                      const channel_scale& scale, std::size_t steps, const Executor& executor) {
   quantized_matrix<Scheme> q(scaled.rows(), scaled.cols(), scheme);
-  const std::size_t group = q.group_size(), groups = q.groups();
-  const buffer memory(groups * sizeof(hessian));
-  hessian* const grams = reinterpret_cast<hessian*>(memory.data());
+  const std::size_t group = min_of(q.group_size(), q.cols()), groups = q.groups();
+  buffer memory = allocate_triangles(groups, group);
+  const gram_error errors{reinterpret_cast<double*>(memory.data()), X.cols(), group, nullptr};
   for (std::size_t g = 0; g < groups; ++g) {
-    const std::size_t begin = g * group, n = min_of(group, X.cols() - begin);
-    hessian* const gram = new (&grams[g]) hessian(n);
-    for (std::size_t r = 0; r < X.rows(); r += hessian_depth)
-      gram->observe(matrix_view<const U>{X.row(r) + begin, min_of(hessian_depth, X.rows() - r), n, X.row_stride()},
-                    executor);
-    for (std::size_t i = 0; i < n; ++i)
-      for (std::size_t j = i; j < n; ++j)
-        (*gram)(i, j) = (*gram)(i, j) / static_cast<double>(scale[begin + i]) / static_cast<double>(scale[begin + j]);
+    const std::size_t begin = g * group;
+    const triangle_view gram = errors.gram(g);
+    observe_hessian(gram, matrix_view<const U>{X.data() + begin, X.rows(), gram.n, X.row_stride()}, executor);
+    for (std::size_t i = 0; i < gram.n; ++i)
+      for (std::size_t j = i; j < gram.n; ++j)
+        gram.at(i, j) = gram.at(i, j) / static_cast<double>(scale[begin + i]) / static_cast<double>(scale[begin + j]);
   }
   const std::size_t tasks =
       task_count(executor, scaled.rows(), scaled.rows() * scaled.cols() * group, std::size_t{1} << 18);
-  const buffer errors(tasks * round_up(group * sizeof(float), cache_line));
+  const std::size_t each = round_up(group * sizeof(float), cache_line);
+  const buffer scratch(tasks * each);
   const quantized_target<Scheme> target(q);
   executor.parallel_for(tasks, [&](std::size_t task) {
     const slice rows = slice_of(scaled.rows(), tasks, task);
-    const gram_clip<Round> method{
-        {grams, group, reinterpret_cast<float*>(errors.data() + task * round_up(group * sizeof(float), cache_line))},
-        basic_mse_clip<Round>{2 * steps, steps + 1 <= 2 * steps ? steps + 1 : 2 * steps}};
+    gram_clip<Round> method{errors, basic_mse_clip<Round>{2 * steps, min_of(steps + 1, 2 * steps)}};
+    method.error.errors = reinterpret_cast<float*>(scratch.data() + task * each);
     static_cast<void>(quantize_weight_rows<kernels>(scaled, method, target, rows.begin, rows.end));
   });
-  for (std::size_t g = 0; g < groups; ++g) grams[g].~hessian();
   return q;
 }
 

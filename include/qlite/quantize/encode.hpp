@@ -1,6 +1,7 @@
 // From weights to codes with the parameters of their group, and from codes to the fields of the canonical form.
 #pragma once
 
+#include <qlite/core/codebook.hpp>
 #include <qlite/quantize/parameters.hpp>
 
 QLITE_BEGIN_FUNCTIONS
@@ -32,7 +33,28 @@ struct encoder {
   /// The stored fields.
   template <class F>
   QLITE_INLINE ints_of<F> fields(F w) const noexcept {
-    return steps(w) + ((traits::has_zero_point ? zero : 0) + traits::stored_bias);
+    if constexpr (traits::has_codebook) {    // as many as there are limits below
+      const F x = w / scale;
+      ints_of<F> field{};
+      repeat<15>([&](auto i) QLITE_LAMBDA { field = field - where_greater(x, splat<F>(nf4_limit(i))); });
+      return field;
+    } else {
+      return steps(w) + ((traits::has_zero_point ? zero : 0) + traits::stored_bias);
+    }
+  }
+  /// What the scale is multiplied with.
+  template <class F>
+  QLITE_INLINE F units(F w) const noexcept {
+    if constexpr (traits::has_codebook) {
+      const F x = w / scale;
+      F unit = splat<F>(nf4_values[0]);
+      repeat<15>([&](auto i) QLITE_LAMBDA {
+        unit = choose_floats(where_greater(x, splat<F>(nf4_limit(i))), splat<F>(nf4_values[i + 1]), unit);
+      });
+      return unit;
+    } else {
+      return to_floats<F>(steps(w));
+    }
   }
 };
 
@@ -47,6 +69,8 @@ struct decoder {
     const std::int32_t code = traits::bits == 4 ? field : static_cast<std::int8_t>(field);
     if constexpr (traits::has_offset)
       return fma(scale, static_cast<float>(code), offset);
+    else if constexpr (traits::has_codebook)
+      return nf4_values[field & 15] * scale;
     else
       return static_cast<float>(code - zero) * scale;
   }
@@ -103,7 +127,7 @@ struct plain_kernels {
   QLITE_INLINE static void add_squared_errors(const encoder<Scheme, Round>& code, const float* w, std::size_t n,
                                               double (&sums)[error_lanes]) noexcept {
     for (std::size_t i = 0; i < n; ++i) {
-      const double value = static_cast<double>(code.scale) * static_cast<double>(code.steps(w[i]));
+      const double value = static_cast<double>(code.scale) * static_cast<double>(code.units(w[i]));
       const double exact = scheme_traits<Scheme>::has_offset
                                ? static_cast<double>(w[i]) - static_cast<double>(code.offset)
                                : static_cast<double>(w[i]);
@@ -118,7 +142,7 @@ struct plain_kernels {
                                                const float* importance, std::size_t n,
                                                double (&sums)[error_lanes]) noexcept {
     for (std::size_t i = 0; i < n; ++i) {
-      const double value = static_cast<double>(code.scale) * static_cast<double>(code.steps(w[i]));
+      const double value = static_cast<double>(code.scale) * static_cast<double>(code.units(w[i]));
       const double exact = scheme_traits<Scheme>::has_offset
                                ? static_cast<double>(w[i]) - static_cast<double>(code.offset)
                                : static_cast<double>(w[i]);

@@ -9,6 +9,7 @@ QLITE_BEGIN_NAMESPACE
 
 /// Chooses for each group the parameters of least squared error among
 ///   symmetric    p * amax / 7 (127), and its negative if the extreme is positive, and what each scale rule gives;
+///   nf4          p * amax;
 ///   asymmetric   the range p * (min ... max);
 ///   offset<T>    the range shrunk to p around its middle;
 /// with p = 1 - i / grid, i < steps. p = 1 is round to nearest, so its error is never larger than that of
@@ -98,7 +99,9 @@ template <class Round, class ZeroRule, class Scheme, class Group, class Measure 
 group_parameters<Scheme> search_clip(const basic_mse_clip<Round, ZeroRule>& method, Scheme scheme, const Group& group,
                                      const Measure& measure = {}) {
   using traits = scheme_traits<Scheme>;
-  constexpr int levels = traits::is_symmetric ? -traits::code_min : traits::code_max - traits::code_min;
+  constexpr int levels = traits::has_codebook   ? 1
+                         : traits::is_symmetric ? -traits::code_min
+                                                : traits::code_max - traits::code_min;
   const weight_range<> range = range_of(group);
   const group_parameters<Scheme> start =
       fit_ranges(basic_rtn<scale_rule::signed_max, Round, ZeroRule>{}, scheme, range);
@@ -106,7 +109,11 @@ group_parameters<Scheme> search_clip(const basic_mse_clip<Round, ZeroRule>& meth
 
   clip_search<Round, Scheme, Group, Measure> search(group, measure, start);
   const auto portion = [&](std::size_t i) { return 1.0f - static_cast<float>(i) / static_cast<float>(method.grid); };
-  if constexpr (traits::is_symmetric) {
+  if constexpr (traits::has_codebook) {
+    const float amax = max_of(-range.low, range.high);
+    for (std::size_t i = 1; i < method.steps; ++i)
+      if (!search.consider(symmetric_parameters<Scheme>(portion(i) * amax), amax, levels, 1.0)) break;
+  } else if constexpr (traits::is_symmetric) {
     const float amax = max_of(-range.low, range.high);
     const bool negative = -range.low > range.high || range.negative_first != 0;    // the sign of the extreme
     search.consider(symmetric_parameters<Scheme>(scale_rule::absmax_wide::scale(amax, traits::code_max)));

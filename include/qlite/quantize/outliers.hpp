@@ -73,6 +73,9 @@ class split_matrix {
  public:
   using scheme_type = Scheme;
   QLITE_INLINE split_matrix() noexcept = default;
+  QLITE_INLINE split_matrix(split_matrix&&) noexcept = default;
+  QLITE_INLINE split_matrix& operator=(split_matrix&&) noexcept = default;
+  QLITE_INLINE ~split_matrix() = default;
   QLITE_INLINE split_matrix(quantized_matrix<Scheme>&& codes, outlier_columns&& outliers) noexcept
       : codes_(static_cast<quantized_matrix<Scheme>&&>(codes)), outliers_(static_cast<outlier_columns&&>(outliers)) {}
 

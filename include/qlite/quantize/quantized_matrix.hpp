@@ -1,7 +1,8 @@
 // The canonical form of a quantized weight matrix: what a file holds, the same bytes on every backend.
 //
 //   codes        [rows, code_row_bytes]   row-major; int8: one byte each; int4: two a byte, low nibble first, rows
-//                                         padded to a whole byte; fields hold code + 8 (symmetric) or the code
+//                                         padded to a whole byte; fields hold code + 8 (symmetric) or the code; nf4
+//                                         as int4, the code
 //   scales       [scale_rows, groups]     of Scale
 //   zero points  [scale_rows, groups]     asymmetric only; packed like the codes (int4: two a byte per row)
 //   offsets      [scale_rows, groups]     offset<T> only, of T

@@ -33,7 +33,10 @@ QLITE_INLINE group_parameters<Scheme, F> fit_ranges(const basic_rtn<ScaleRule, R
     const ints negative = detail::where_greater(-low, high) | range.negative_first;
     F extreme = detail::choose_floats(negative, low, high);
     if constexpr (!ScaleRule::uses_sign) extreme = detail::magnitude(extreme);
-    p = impl::symmetric_parameters<Scheme>(ScaleRule::scale(extreme, traits::code_max));
+    if constexpr (traits::has_codebook)    // the extreme becomes 1 or -1; all scale rules agree
+      p = impl::symmetric_parameters<Scheme>(detail::magnitude(extreme));
+    else
+      p = impl::symmetric_parameters<Scheme>(ScaleRule::scale(extreme, traits::code_max));
   } else {
     if constexpr (traits::has_zero_point && ZeroRule::contains) {
       low = detail::at_most(low, F{});

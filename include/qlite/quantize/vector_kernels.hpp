@@ -265,15 +265,17 @@ struct vector_kernels {
     }
     store(numbers, out);
   }
-  /// An offset is added by an fma, which vectors lack; but a float16 times a code is exact, and then a sum is the same.
+  /// Numbers that vectors of the compiler cannot make: from a code book, and with an offset, which is added by an fma;
+  /// but a float16 times a code is exact, and then a sum is the same.
   template <class Scheme>
-  static constexpr bool needs_fma =
-      scheme_traits<Scheme>::has_offset && !std::is_same_v<typename scheme_traits<Scheme>::scale, float16>;
+  static constexpr bool decodes_plainly = scheme_traits<Scheme>::has_codebook ||
+                                          (scheme_traits<Scheme>::has_offset &&
+                                           !std::is_same_v<typename scheme_traits<Scheme>::scale, float16>);
 
   template <class Scheme, class T>
   QLITE_INLINE static void decode(const decoder<Scheme>& code, const std::uint8_t* fields, std::size_t n,
                                   T* out) noexcept {
-    if (needs_fma<Scheme> || n < block) return plain_kernels::decode(code, fields, n, out);
+    if (decodes_plainly<Scheme> || n < block) return plain_kernels::decode(code, fields, n, out);
     const decoder<Scheme> local = code;
     for (std::size_t i = 0; i < n; i += block) {
       const std::size_t at = i + block <= n ? i : n - block;
@@ -291,7 +293,7 @@ struct vector_kernels {
   template <class Scheme, class T>
   QLITE_INLINE static void decode_nibbles(const decoder<Scheme>& code, const std::uint8_t* bytes, std::size_t n,
                                           T* out) noexcept {
-    if (needs_fma<Scheme>) return plain_kernels::decode_nibbles(code, bytes, n, out);
+    if (decodes_plainly<Scheme>) return plain_kernels::decode_nibbles(code, bytes, n, out);
     const decoder<Scheme> local = code;
     for (std::size_t i = 0; i < n; i += block) {
       ints codes[vectors];
@@ -306,7 +308,7 @@ struct vector_kernels {
                                             const float* w) noexcept {
     half_floats x;
     std::memcpy(&x, w, sizeof x);
-    const half_floats steps = to_floats<half_floats>(code.steps(x));
+    const half_floats steps = code.units(x);
     doubles exact = __builtin_convertvector(x, doubles);
     if constexpr (scheme_traits<Scheme>::has_offset) exact -= static_cast<double>(code.offset);
     return __builtin_convertvector(exact - scale * __builtin_convertvector(steps, doubles), half_floats);

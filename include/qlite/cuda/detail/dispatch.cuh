@@ -97,7 +97,7 @@ struct launcher {
       return cudaErrorNoKernelImageForDevice;
     }
     if (c.family == kernel_family::direct) {
-      if (c.warps < 1 || c.warps > (c.row_tiles <= 2 ? 16 : 8)) return cudaErrorInvalidValue;
+      if (c.warps < 1 || c.warps > 16) return cudaErrorInvalidValue;
       switch (10 * c.row_tiles + c.token_tiles) {
         case 11:
           return direct<1, 1>(c.warps);
@@ -107,10 +107,6 @@ struct launcher {
           return direct<2, 1>(c.warps);
         case 22:
           return direct<2, 2>(c.warps);
-        case 41:
-          return direct<4, 1>(c.warps);
-        case 42:
-          return direct<4, 2>(c.warps);
         default:
           return cudaErrorInvalidValue;
       }
