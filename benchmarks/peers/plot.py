@@ -89,7 +89,7 @@ def table(products, batches):
             for m in batches:
                 times = [f"{of[m, t]['microseconds']:.0f}" if (m, t) in of else "" for t in threads]
                 cells.append(" / ".join(times))
-            print(f"| {library} | {kind} | {any_of['bits']:.2f} | {any_of['error']:.4f} | " + " | ".join(cells) + " |")
+            print(f"| {library} | `{kind}` | {any_of['bits']:.2f} | {any_of['error']:.4f} | " + " | ".join(cells) + " |")
 
 
 def main():

@@ -18,7 +18,8 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 
 void run_command(const common_options& common, const run_options& options) {
   engine e(common);
-  const auto model = e.load(e.format_of(options.precision));
+  const model_format format = e.format_of(options.precision);
+  const auto model = e.load(format);
   session s = e.start(*model);
   sampler choose(options.temperature, options.seed);
   const std::vector<token> prompt = e.prompt_of(options.prompt, options.chat);
@@ -45,9 +46,8 @@ void run_command(const common_options& common, const run_options& options) {
   const double decode_seconds = seconds_since(decode_begin);
   std::fputc('\n', stdout);
   std::fprintf(stderr, "%s; prompt: %zu tokens, %.1f tok/s; decoding: %zu tokens, %.1f tok/s\n",
-               describe(model->format().layers).c_str(), prompt.size(),
-               static_cast<double>(prompt.size()) / prompt_seconds, generated,
-               generated == 0 ? 0.0 : static_cast<double>(generated) / decode_seconds);
+               describe(format.layers).c_str(), prompt.size(), static_cast<double>(prompt.size()) / prompt_seconds,
+               generated, generated == 0 ? 0.0 : static_cast<double>(generated) / decode_seconds);
 }
 
 void perplexity_command(const common_options& common, const std::vector<std::string>& precisions,
@@ -55,11 +55,12 @@ void perplexity_command(const common_options& common, const std::vector<std::str
   const std::string content = read_text(text);
   engine e(common);
   for (const std::string& precision : precisions) {
-    const auto model = e.load(e.format_of(precision));
+    const model_format format = e.format_of(precision);
+    const auto model = e.load(format);
     session s = e.start(*model);
     const double value = perplexity_of(e, s, precision, content);
     std::printf("%-5s perplexity %.4f  (%s; output layer: %s)\n", precision.c_str(), value,
-                describe(model->format().layers).c_str(), describe(model->format().output).c_str());
+                describe(format.layers).c_str(), describe(format.output).c_str());
     std::fflush(stdout);
   }
 }

@@ -6,6 +6,22 @@ void layer_input::set(qlite::matrix_view<const float> x) {
   x_ = x;
   has_float_rows_ = has_bfloat16_rows_ = false;
   quantized_.invalidate();
+  factors_.reset();
+}
+
+layer_input::scaled_input layer_input::scaled(const std::shared_ptr<const std::vector<float>>& factors,
+                                              executor& threads) {
+  const std::size_t cols = x_.cols();
+  scaled_.require(x_.rows() * cols);
+  if (factors_ != factors) {
+    for_each_slice(threads, x_.rows(), [&](std::size_t begin, std::size_t end) {
+      for (std::size_t r = begin; r < end; ++r)
+        for (std::size_t c = 0; c < cols; ++c) scaled_.data()[r * cols + c] = x_(r, c) * (*factors)[c];
+    });
+    scaled_quantized_.invalidate();
+    factors_ = factors;
+  }
+  return {{scaled_.data(), x_.rows(), cols}, scaled_quantized_};
 }
 
 template <>
@@ -27,7 +43,7 @@ linear::linear(std::size_t rows, std::size_t cols, const weight_format& format, 
   const auto fill = [&](auto&& w) {
     for_each_piece(rows, cols, read, threads,
                    [&](std::size_t first, qlite::matrix_view<const float> piece) { w.set_rows(first, piece); });
-    weights_ = std::move(w);
+    weights_ = std::make_shared<const std::decay_t<decltype(w)>>(std::move(w));
   };
   switch (format.what) {
     case precision::float32:
@@ -38,27 +54,35 @@ linear::linear(std::size_t rows, std::size_t cols, const weight_format& format, 
       break;
     case precision::int8:
     case precision::int4:
-      weights_ = quantized_matrix(rows, cols, format, read, threads);
+      weights_ = std::make_shared<const quantized_matrix>(rows, cols, format, read, threads);
   }
 }
 
 std::size_t linear::rows() const {
-  return std::visit([](const auto& w) { return w.rows(); }, weights_);
+  return std::visit([](const auto& w) { return w->rows(); }, weights_);
 }
 std::size_t linear::cols() const {
-  return std::visit([](const auto& w) { return w.cols(); }, weights_);
+  return std::visit([](const auto& w) { return w->cols(); }, weights_);
 }
 std::size_t linear::bytes() const {
-  return std::visit([](const auto& w) { return w.bytes(); }, weights_);
+  return std::visit([](const auto& w) { return w->bytes(); }, weights_) +
+         (factors_ == nullptr ? 0 : factors_->size() * sizeof(float));
 }
 
 void linear::apply(layer_input& x, qlite::matrix_view<float> y, const after& op, executor& threads) const {
-  if (const auto* float32 = std::get_if<panel_matrix<float>>(&weights_))
-    float32->multiply(x.packed<float>(threads), y, op, threads);
-  else if (const auto* bfloat16 = std::get_if<panel_matrix<qlite::bfloat16>>(&weights_))
-    bfloat16->multiply(x.packed<qlite::bfloat16>(threads), y, op, threads);
-  else
-    std::get<quantized_matrix>(weights_).multiply(x.floats(), x.quantized(), y, op, threads);
+  if (const auto* float32 = std::get_if<shared<panel_matrix<float>>>(&weights_)) {
+    (*float32)->multiply(x.packed<float>(threads), y, op, threads);
+  } else if (const auto* bfloat16 = std::get_if<shared<panel_matrix<qlite::bfloat16>>>(&weights_)) {
+    (*bfloat16)->multiply(x.packed<qlite::bfloat16>(threads), y, op, threads);
+  } else {
+    const quantized_matrix& quantized = *std::get<shared<quantized_matrix>>(weights_);
+    if (factors_ != nullptr) {
+      const layer_input::scaled_input scaled = x.scaled(factors_, threads);
+      quantized.multiply(scaled.floats, scaled.quantized, y, op, threads);
+    } else {
+      quantized.multiply(x.floats(), x.quantized(), y, op, threads);
+    }
+  }
 }
 
 }    // namespace llm

@@ -108,6 +108,14 @@ quantized_matrix::quantized_matrix(std::size_t rows, std::size_t cols, const wei
   }
 }
 
+quantized_matrix::quantized_matrix(ql::any_packed<backend> packed, bool weight_only)
+    : weights_(std::make_unique<weights>()) {
+  weights_->rows = packed.rows();
+  weights_->cols = packed.cols();
+  weights_->weight_only = weight_only;
+  weights_->blocks.push_back(std::move(packed));
+}
+
 quantized_matrix::~quantized_matrix() = default;
 quantized_matrix::quantized_matrix(quantized_matrix&&) noexcept = default;
 quantized_matrix& quantized_matrix::operator=(quantized_matrix&&) noexcept = default;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <qlite/pack/any_packed.hpp>
 
 #include "after.hpp"
 #include "executor.hpp"
@@ -31,6 +32,8 @@ class quantized_matrix {
   /// Reads the weights piece by piece. Throws std::invalid_argument (qlite's) for weights that cannot be quantized.
   quantized_matrix(std::size_t rows, std::size_t cols, const weight_format& format, const row_reader& read,
                    executor& threads);
+  /// Weights that were quantized and packed elsewhere; with `weight_only`, products take float activations.
+  quantized_matrix(qlite::any_packed<qlite::cpu::native> packed, bool weight_only);
   ~quantized_matrix();
   quantized_matrix(quantized_matrix&&) noexcept;
   quantized_matrix& operator=(quantized_matrix&&) noexcept;

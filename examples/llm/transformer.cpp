@@ -9,7 +9,18 @@ namespace llm {
 
 transformer::transformer(std::shared_ptr<const model_file> file, const model_format& format, executor& threads,
                          const load_progress& progress)
-    : file_(std::move(file)), format_(format) {
+    : transformer(
+          file,
+          [&, source = file.get()](linear_id id) {
+            const tensor_shape shape = shape_of(source->config(), id.what);
+            return linear(shape.rows, shape.cols, id.what == part::output ? format.output : format.layers,
+                          reader_of(*source, id), threads);
+          },
+          progress) {}
+
+transformer::transformer(std::shared_ptr<const model_file> file, const linear_factory& make,
+                         const load_progress& progress)
+    : file_(std::move(file)) {
   const std::size_t layers = config().layers;
   const auto report = [&](std::size_t done) {
     if (progress) progress(done, layers + 1);
@@ -18,37 +29,22 @@ transformer::transformer(std::shared_ptr<const model_file> file, const model_for
   for (std::size_t i = 0; i < layers; ++i) {
     layer_weights layer;
     layer.attention_norm = load_vector({role::attention_norm, i});
-    layer.qkv = load_linear({{role::query, i}, {role::key, i}, {role::value, i}}, format.layers, threads);
-    layer.attention_output = load_linear({{role::attention_output, i}}, format.layers, threads);
+    layer.qkv = count(make({part::qkv, i}));
+    layer.attention_output = count(make({part::attention_output, i}));
     layer.ffn_norm = load_vector({role::ffn_norm, i});
-    layer.gate = load_linear({{role::gate, i}}, format.layers, threads);
-    layer.up = load_linear({{role::up, i}}, format.layers, threads);
-    layer.down = load_linear({{role::down, i}}, format.layers, threads);
+    layer.gate = count(make({part::gate, i}));
+    layer.up = count(make({part::up, i}));
+    layer.down = count(make({part::down, i}));
     layers_.push_back(std::move(layer));
     report(i + 1);
   }
   output_norm_ = load_vector({role::output_norm, 0});
-  const tensor_id output{role::output, 0};
-  output_ = load_linear({file_->has(output) ? output : tensor_id{role::embedding, 0}}, format.output, threads);
+  output_ = count(make({part::output, 0}));
   report(layers + 1);
 }
 
-linear transformer::load_linear(const std::vector<tensor_id>& parts, const weight_format& format, executor& threads) {
-  std::size_t rows = 0;
-  for (const tensor_id id : parts) rows += shape_of(config(), id.what).rows;
-  const std::size_t cols = shape_of(config(), parts[0].what).cols;
-  const row_reader read = [&](std::size_t first, qlite::matrix_view<float> out) {
-    std::size_t part_begin = 0;
-    for (const tensor_id id : parts) {    // the rows that lie in each of the parts
-      const std::size_t part_end = part_begin + shape_of(config(), id.what).rows;
-      const std::size_t begin = std::max(first, part_begin);
-      const std::size_t end = std::min(first + out.rows(), part_end);
-      if (begin < end) file_->read_rows(id, begin - part_begin, {out.row(begin - first), end - begin, cols});
-      part_begin = part_end;
-    }
-  };
-  linear layer(rows, cols, format, read, threads);
-  weights_ += rows * cols;
+linear transformer::count(linear layer) {
+  weights_ += layer.rows() * layer.cols();
   bytes_ += layer.bytes();
   return layer;
 }
@@ -106,8 +102,13 @@ void session::run_layer(std::size_t index, std::size_t rows) {
   const auto attended = rows_of(attended_, rows, c.query_width());
   const auto gate = rows_of(gate_, rows, c.ffn_width);
 
+  const auto observe = [&](part what, qlite::matrix_view<const float> x) {
+    if (observer_) observer_({what, index}, x);
+  };
+
   normalize(hidden, layer.attention_norm, normalized);
   input_.set(normalized);
+  observe(part::qkv, normalized);
   layer.qkv.apply(input_, qkv, {}, threads_);
   const auto rotate_and_store = [&](std::size_t begin, std::size_t end) {
     for (std::size_t r = begin; r < end; ++r) {
@@ -123,13 +124,16 @@ void session::run_layer(std::size_t index, std::size_t rows) {
     for_each_slice(threads_, rows, rotate_and_store);
   attention_.apply(cache_, index, position_, {qkv.data(), rows, c.query_width(), qkv.row_stride()}, attended, threads_);
   input_.set(attended);
+  observe(part::attention_output, attended);
   layer.attention_output.apply(input_, hidden, {then::add, hidden}, threads_);
 
   normalize(hidden, layer.ffn_norm, normalized);
   input_.set(normalized);
+  observe(part::gate, normalized);
   layer.gate.apply(input_, gate, {then::silu, {}}, threads_);
   layer.up.apply(input_, gate, {then::multiply, gate}, threads_);    // silu(gate) * up, in place
   input_.set(gate);
+  observe(part::down, gate);
   layer.down.apply(input_, hidden, {then::add, hidden}, threads_);
 }
 
@@ -139,16 +143,31 @@ qlite::matrix_view<const float> session::forward(const token* tokens, std::size_
     throw std::runtime_error("the text is longer than the " + std::to_string(capacity()) +
                              " positions of this session (--context)");
   }
-  for (std::size_t r = 0; r < count; ++r) {
-    if (tokens[r] < 0 || static_cast<std::size_t>(tokens[r]) >= c.vocabulary)
-      throw std::runtime_error("token " + std::to_string(tokens[r]) + " is not in the vocabulary of the model");
-    model_.file().read_rows({role::embedding, 0}, static_cast<std::size_t>(tokens[r]),
-                            {hidden_.data() + r * c.width, 1, c.width});
-  }
+  embed(tokens, rows_of(hidden_, count, c.width));
   for (std::size_t i = 0; i < c.layers; ++i) run_layer(i, count);
   position_ += count;
   normalize(rows_of(hidden_, count, c.width), model_.output_norm(), rows_of(normalized_, count, c.width));
   return rows_of(normalized_, count, c.width);
+}
+
+void session::embed(const token* tokens, qlite::matrix_view<float> hidden) const {
+  const model_config& c = model_.config();
+  for (std::size_t r = 0; r < hidden.rows(); ++r) {
+    if (tokens[r] < 0 || static_cast<std::size_t>(tokens[r]) >= c.vocabulary)
+      throw std::runtime_error("token " + std::to_string(tokens[r]) + " is not in the vocabulary of the model");
+    model_.file().read_rows({role::embedding, 0}, static_cast<std::size_t>(tokens[r]), {hidden.row(r), 1, c.width});
+  }
+}
+
+void session::run_layer(std::size_t index, qlite::matrix_view<float> hidden) {
+  const std::size_t width = model_.config().width;
+  if (hidden.rows() > batch_)
+    throw std::runtime_error("a text of " + std::to_string(hidden.rows()) + " tokens, expected at most " +
+                             std::to_string(batch_));
+  position_ = 0;
+  for (std::size_t r = 0; r < hidden.rows(); ++r) std::copy_n(hidden.row(r), width, hidden_.data() + r * width);
+  run_layer(index, hidden.rows());
+  for (std::size_t r = 0; r < hidden.rows(); ++r) std::copy_n(hidden_.data() + r * width, width, hidden.row(r));
 }
 
 void session::logits(qlite::matrix_view<const float> hidden, qlite::matrix_view<float> out) {

@@ -8,12 +8,19 @@
 
 #include "attention.hpp"
 #include "linear.hpp"
+#include "linear_weights.hpp"
 #include "model_file.hpp"
 
 namespace llm {
 
 /// Told how far loading is, from 0 to `total` steps.
 using load_progress = std::function<void(std::size_t done, std::size_t total)>;
+
+/// Makes the linear layers of a model, each asked for once, in order: those of layer 0, of layer 1, ..., the output.
+using linear_factory = std::function<linear(linear_id id)>;
+
+/// Told the input [m, K] of a linear layer before each product. gate and up have the same one: it comes once, for gate.
+using input_observer = std::function<void(linear_id id, qlite::matrix_view<const float> input)>;
 
 /// The formats of a model's weights. The output layer has its own, as in most quantized models: it is as wide as the
 /// vocabulary, its errors go straight into the logits, and in small models it may be a quarter of all weights.
@@ -24,8 +31,7 @@ struct model_format {
 
 struct layer_weights {
   std::vector<float> attention_norm, ffn_norm;
-  linear qkv;    ///< query, key and value rows, one below the other: one product instead of three
-  linear attention_output, gate, up, down;
+  linear qkv, attention_output, gate, up, down;
 };
 
 class transformer {
@@ -34,10 +40,12 @@ class transformer {
   /// the file when they are needed, which therefore stays open.
   transformer(std::shared_ptr<const model_file> file, const model_format& format, executor& threads,
               const load_progress& progress = {});
+  /// The same with linear layers from elsewhere.
+  transformer(std::shared_ptr<const model_file> file, const linear_factory& make, const load_progress& progress = {});
 
   const model_config& config() const { return file_->config(); }
-  const model_format& format() const { return format_; }
   const model_file& file() const { return *file_; }
+  const std::shared_ptr<const model_file>& shared_file() const { return file_; }
   /// Weights held in memory, and the bytes that they take: layers, norms and output; not the embedding rows.
   std::size_t weights() const { return weights_; }
   std::size_t bytes() const { return bytes_; }
@@ -47,11 +55,10 @@ class transformer {
   const linear& output() const { return output_; }
 
  private:
-  linear load_linear(const std::vector<tensor_id>& parts, const weight_format& format, executor& threads);
+  linear count(linear layer);
   std::vector<float> load_vector(tensor_id id);
 
   std::shared_ptr<const model_file> file_;
-  model_format format_;
   std::vector<layer_weights> layers_;
   std::vector<float> output_norm_;
   linear output_;
@@ -77,6 +84,14 @@ class session {
   /// Appends any number of tokens (at least one) and returns the logits after the last one, [vocabulary].
   const float* prompt(const token* tokens, std::size_t count);
 
+  /// From now on, `observer` is told what goes into each linear layer but the output; an empty one ends that.
+  void observe(input_observer observer) { observer_ = std::move(observer); }
+  /// For going through a model layer by layer, many texts at a time: the hidden states [m, width] of a text's tokens
+  /// before the first layer, and one layer's work on them, in place. The text begins at position 0 and has at most
+  /// batch() tokens; the session's own text is lost.
+  void embed(const token* tokens, qlite::matrix_view<float> hidden) const;
+  void run_layer(std::size_t index, qlite::matrix_view<float> hidden);
+
  private:
   void normalize(qlite::matrix_view<const float> x, const std::vector<float>& weight, qlite::matrix_view<float> out);
   void run_layer(std::size_t index, std::size_t rows);
@@ -92,6 +107,7 @@ class session {
   rotary_embedding rotary_;
   layer_input input_;
   array<float> hidden_, normalized_, qkv_, attended_, gate_, logits_;
+  input_observer observer_;
 };
 
 }    // namespace llm

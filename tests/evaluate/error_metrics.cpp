@@ -86,7 +86,7 @@ TEMPLATE_TEST_CASE("metrics of matrices agree with long double", "", float, ql::
       }
     const ql::matrix_view<const float> R{reference.data(), rows, cols};
     const ql::matrix_view<const TestType> C{candidate.data(), rows, cols, cols + gap};
-    check_metrics(ql::compare(R, C), exact);
+    check_metrics(ql::metrics_of(R, C), exact);
 
     // Cut anywhere and merged, in either order.
     const std::size_t cut = random.integer(0, rows);
@@ -154,12 +154,12 @@ TEST_CASE("a NaN stays visible") {
 TEST_CASE("matrices of other shapes are refused by name") {
   const float values[6] = {};
   const ql::matrix_view<const float> a{values, 2, 3}, b{values, 3, 2}, c{values, 2, 2};
-  CHECK(refusal_of([&] { static_cast<void>(ql::compare(a, b)); }) ==
+  CHECK(refusal_of([&] { static_cast<void>(ql::metrics_of(a, b)); }) ==
         "qlite: rows of the candidate is 3, expected 2 (rows of the reference)");
-  CHECK(refusal_of([&] { static_cast<void>(ql::compare(a, c)); }) ==
+  CHECK(refusal_of([&] { static_cast<void>(ql::metrics_of(a, c)); }) ==
         "qlite: columns of the candidate is 2, expected 3 (columns of the reference)");
   CHECK_THAT(refusal_of([&] {
-               static_cast<void>(ql::compare(a, ql::matrix_view<const float>{nullptr, 2, 3}));
+               static_cast<void>(ql::metrics_of(a, ql::matrix_view<const float>{nullptr, 2, 3}));
              }),
              ContainsSubstring("candidate is null"));
 }

@@ -134,10 +134,10 @@ TEST_CASE("what cannot be compared is refused by name") {
   CHECK(refused(W, {inputs.data(), m, 31}) == "qlite: the columns of X is 31, expected 32 (columns of W)");
   CHECK_THAT(refused(W, {nullptr, m, k}), ContainsSubstring("X is null"));
   inputs[2 * k + 7] = std::numeric_limits<float>::quiet_NaN();
-  CHECK(refused(W, X) == "qlite: X has nan at row 2, column 7; expected finite numbers");
+  CHECK(refused(W, X) == "qlite: X has nan at row 2, column 7; expected finite activations");
   inputs[2 * k + 7] = std::numeric_limits<float>::infinity();
-  CHECK(refused(W, X) == "qlite: X has inf at row 2, column 7; expected finite numbers");
+  CHECK(refused(W, X) == "qlite: X has inf at row 2, column 7; expected finite activations");
   inputs[2 * k + 7] = 0;
   values[k + 1] = std::numeric_limits<float>::quiet_NaN();
-  CHECK(refused(W, X) == "qlite: W has nan at row 1, column 1; expected finite numbers");
+  CHECK(refused(W, X) == "qlite: W has nan at row 1, column 1; expected finite weights");
 }

@@ -76,7 +76,7 @@ void ODR_NAME(const linear_problem& p, float* exact, float* rounded) {
   ql::observe(logits, result(rounded, 1), Y);
   ql::perplexity perplexity;
   perplexity.observe(ql::negative_log_likelihood(Y.data(), p.n, 0));
-  figure[1] = static_cast<float>(logits.mean_divergence() / perplexity.value() + ql::compare(Y, Y).mse());
+  figure[1] = static_cast<float>(logits.mean_divergence() / perplexity.value() + ql::metrics_of(Y, Y).mse());
   figure[2] = static_cast<float>(ql::recall_at_k(p.bias, p.bias, p.n, 3) + ql::rank_correlation(p.bias, p.bias, p.n));
   ql::layer_option options[2];
   std::size_t chosen;

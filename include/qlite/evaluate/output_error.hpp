@@ -1,9 +1,10 @@
 // What quantization does to a weight matrix, and to the output of its layer.
 #pragma once
 
+#include <qlite/calibrate/batch.hpp>
 #include <qlite/core/executor.hpp>
 #include <qlite/evaluate/error_metrics.hpp>
-#include <qlite/quantize/dequantize.hpp>
+#include <qlite/quantize/quantize.hpp>
 #include <qlite/quantize/scaled_matrix.hpp>
 
 QLITE_BEGIN_FUNCTIONS
@@ -30,15 +31,17 @@ QLITE_INLINE void load_doubles(const T* from, std::size_t count, double* to) noe
   for (std::size_t i = 0; i < count; ++i) to[i] = static_cast<double>(element<T>::load(from[i]));
 }
 
-/// Refuses a matrix that holds a NaN or an infinity: for messages, once one has shown in a result.
+/// Ends the call if W holds a NaN or an infinity, with quantize's message.
 template <class T>
-QLITE_COLD void check_finite(const char* name, matrix_view<const T> m) {
-  for (std::size_t r = 0; r < m.rows(); ++r)
-    for (std::size_t c = 0; c < m.cols(); ++c) {
-      const float value = element<T>::load(m(r, c));
-      if (!is_finite(value))
-        fail("qlite: %s has %g at row %zu, column %zu; expected finite numbers", name, static_cast<double>(value), r,
-             c);
+QLITE_COLD void fail_weights(matrix_view<const T> W) {
+  for (std::size_t r = 0; r < W.rows(); ++r)
+    for (std::size_t c = 0; c < W.cols(); ++c) {
+      fault f;
+      f.value = element<T>::load(W(r, c));
+      f.row = r;
+      f.col = c;
+      f.kind = fault_kind::not_finite;
+      if (!is_finite(f.value)) fail_fault(f, "", "");
     }
 }
 
@@ -81,9 +84,9 @@ error_metrics compare_outputs(matrix_view<const T> W, matrix_view<const U> X, co
     }
   });
   for (std::size_t r = 0; r < n; ++r) all.merge(of_row[r]);
-  if (QLITE_UNLIKELY(!(all.squared_error() + all.squared_reference() < HUGE_VAL))) {
-    check_finite("X", X);
-    check_finite("W", W);
+  if (QLITE_UNLIKELY(!(all.squared_error() + all.squared_reference() < __builtin_huge_val()))) {
+    check_finite_inputs("X", X);
+    fail_weights(W);
   }
   return all;
 }
@@ -123,6 +126,24 @@ template <class T, class Scheme>
   return weight_metrics(W, q.view());
 }
 
+/// The same for weights whose columns were scaled: the numbers that codes and input scale stand for together.
+template <class T, class Scheme>
+[[nodiscard]] error_metrics weight_metrics(matrix_view<T> W, const scaled_matrix<Scheme>& q) {
+  impl::check_twin(W, q.codes().view());
+  impl::check_scale(q.input_scale(), W.cols());
+  error_metrics metrics;
+  if (W.empty()) return metrics;
+  const detail::buffer memory(q.cols() * sizeof(float));
+  float* const row = reinterpret_cast<float*>(memory.data());
+  for (std::size_t r = 0; r < q.rows(); ++r) {
+    impl::dequantize_row(q.codes().view(), r, row);
+    for (std::size_t c = 0; c < q.cols(); ++c)
+      metrics.observe(static_cast<double>(detail::element<std::remove_const_t<T>>::load(W(r, c))),
+                      static_cast<double>(row[c]) / static_cast<double>(q.input_scale()[c]));
+  }
+  return metrics;
+}
+
 /// Compares the outputs X W^T [M, N] of a layer with those of its quantized weights, X dequantize(q)^T, both in double.
 /// X [M, K] are the layer's inputs on data that matter: W [N, K] and X of float, float16 or bfloat16.
 ///
@@ -151,15 +172,15 @@ template <class T, class Scheme, class U, class Executor = serial>
   return output_metrics(W, q.view(), X, executor);
 }
 
-/// The same for weights with an input scale: the codes of W diag(s) against inputs x / s.
+/// The same for weights whose columns were scaled: (X / s) dequantize(codes)^T, with the input scale s.
 template <class T, class Scheme, class U, class Executor = serial>
 [[nodiscard]] error_metrics output_metrics(matrix_view<T> W, const scaled_matrix<Scheme>& q, matrix_view<U> X,
                                            const Executor& executor = {}) {
   static_assert(detail::is_element<std::remove_const_t<U>>, "qlite: X is a matrix of float, float16 or bfloat16");
   impl::check_twin(W, q.codes().view());
+  impl::check_scale(q.input_scale(), W.cols());
   impl::check_matrix("X", X);
   impl::check_equal("the columns of X", X.cols(), "columns of W", W.cols());
-  impl::check_scale(q.input_scale(), W.cols());
   return impl::compare_outputs(
       matrix_view<const std::remove_const_t<T>>(W), matrix_view<const std::remove_const_t<U>>(X),
       [&](std::size_t r, double* out, float* floats) {
@@ -171,7 +192,7 @@ template <class T, class Scheme, class U, class Executor = serial>
 }
 
 /// The relative error of a layer's output, |X (W - q)^T| / |X W^T| in the Frobenius norm: the `relative_error` of
-/// output_metrics. `q` is whatever that takes.
+/// output_metrics. `q` is a quantized_view, a quantized_matrix or a scaled_matrix.
 template <class T, class Quantized, class U, class Executor = serial>
 [[nodiscard]] double output_error(matrix_view<T> W, const Quantized& q, matrix_view<U> X,
                                   const Executor& executor = {}) {

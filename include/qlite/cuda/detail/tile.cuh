@@ -192,7 +192,15 @@ struct warp_product {
                             const tile_numbers<Span> (&numbers)[RowTiles], std::uint32_t k, std::uint32_t row_tile,
                             std::uint32_t token, std::uint32_t lane, Load&& load) {
     if (k >= w.cols) return;
-    const std::uint32_t first = w.group_of(k), last = w.group_of(min(k + 31, w.cols - 1));
+    const std::uint32_t first = w.group_of(k);
+    if (w.group % 32 == 0) {    // one group has them all
+      float2 scale[RowTiles];
+#pragma unroll
+      for (int r = 0; r < RowTiles; ++r) scale[r] = numbers[r].scale[H].floats(!Plain && w.wide_scales);
+      add_span<H, H + 1>(w, x, a, scale, first, row_tile, token, lane, true, load);
+      return;
+    }
+    const std::uint32_t last = w.group_of(min(k + 31, w.cols - 1));
     const std::uint32_t own = w.group_of(k + 8 * (lane % 4));
     for (std::uint32_t group = first; group <= last; ++group) {
       float2 scale[RowTiles];

@@ -1,0 +1,38 @@
+// What the program compares: a precision of the weights and the method that chooses their codes.
+#pragma once
+
+#include <string>
+
+#include "format.hpp"
+
+namespace compare {
+
+/// How the codes of a layer are chosen.
+enum class method {
+  none,       ///< floats: nothing to choose
+  rtn,        ///< round to nearest
+  mse,        ///< the clip of least squared error of the weights
+  hqq,        ///< half-quadratic: robust to outliers among the weights
+  awq,        ///< scales and clips that are best for the outputs on the calibration data
+  gptq,       ///< roundings that make up for each other on the calibration data
+  awq_gptq    ///< those, of weights scaled by awq's factors
+};
+
+struct candidate {
+  std::string name;    ///< as on the command line
+  llm::weight_format format;
+  method how = method::none;
+
+  bool quantized() const { return format.quantized(); }
+  /// Whether it looks at what goes into the layers.
+  bool calibrated() const { return how == method::awq || how == method::gptq || how == method::awq_gptq; }
+};
+
+/// "fp32", "bf16", or "int8" or "int4" followed by what is to differ from symmetric groups of 32 and rtn, each behind a
+/// colon: g<N> (group size, 0: a row), asymmetric, offset, weight-only, and a method: rtn, mse, hqq (which has
+/// offsets), awq, gptq, awq+gptq. Throws std::runtime_error for other names.
+candidate parse_candidate(const std::string& name);
+
+const char* name_of(method how);
+
+}    // namespace compare
