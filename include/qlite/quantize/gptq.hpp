@@ -42,7 +42,7 @@ struct gptq_report {
 /// Any scheme; per_tensor and per_channel scales always come from the original weights. Products of floats are summed
 /// in double in a fixed order: the same bits on every target and with any number of threads.
 ///
-/// Time K³/3 + N K² multiply-adds, half of that peak which floats would have. Memory 2 K² bytes for the factor and, for
+/// Time K³/3 + N K² operations (multiply-adds count two), at half of the peak that floats have. Memory 2 K² bytes for the factor and, for
 /// each task, about 2600 bytes for each column.
 /// Errors: as quantize; a Hessian of another size, with a negative or not finite diagonal, or one that no damping makes
 /// positive definite.
