@@ -42,10 +42,9 @@ struct gptq_report {
 /// Any scheme; per_tensor and per_channel scales always come from the original weights. Products of floats are summed
 /// in double in a fixed order: the same bits on every target and with any number of threads.
 ///
-/// Time K³/3 + N K² operations (multiply-adds count two), at half of the peak that floats have. Memory 2 K² bytes for the factor and, for
-/// each task, about 2600 bytes for each column.
-/// Errors: as quantize; a Hessian of another size, with a negative or not finite diagonal, or one that no damping makes
-/// positive definite.
+/// Time K³/3 + N K² operations (multiply-adds count two), at half of the peak that floats have. Memory 2 K² bytes for
+/// the factor and, for each task, about 2600 bytes for each column. Errors: as quantize; a Hessian of another size,
+/// with a negative or not finite diagonal, or one that no damping makes positive definite.
 template <class Fit = rtn, class Factorization = blocked_cholesky>
 struct gptq {
   using round_type = typename Fit::round_type;
