@@ -61,12 +61,20 @@
 #else
 #define QLITE_DETAIL_F8 0
 #endif
-#if defined(__BMI__) || defined(__LZCNT__)
+#if defined(__BMI__) && defined(__LZCNT__)
+#define QLITE_DETAIL_F9 3
+#elif defined(__LZCNT__)
+#define QLITE_DETAIL_F9 2
+#elif defined(__BMI__)
 #define QLITE_DETAIL_F9 1
 #else
 #define QLITE_DETAIL_F9 0
 #endif
-#if defined(__POPCNT__) || defined(__MOVBE__) || defined(__ARM_FEATURE_ATOMICS)
+#if defined(__POPCNT__) && defined(__MOVBE__)
+#define QLITE_DETAIL_F10 3
+#elif defined(__MOVBE__)
+#define QLITE_DETAIL_F10 2
+#elif defined(__POPCNT__) || defined(__ARM_FEATURE_ATOMICS)
 #define QLITE_DETAIL_F10 1
 #else
 #define QLITE_DETAIL_F10 0
@@ -82,11 +90,19 @@
 #define QLITE_DETAIL_F12 0
 #endif
 #if defined(__AVX512BW__) && defined(__AVX512DQ__)
+#define QLITE_DETAIL_F13 3
+#elif defined(__AVX512DQ__)
+#define QLITE_DETAIL_F13 2
+#elif defined(__AVX512BW__)
 #define QLITE_DETAIL_F13 1
 #else
 #define QLITE_DETAIL_F13 0
 #endif
-#if defined(__AVX512VL__) || defined(__AVX512CD__)
+#if defined(__AVX512VL__) && defined(__AVX512CD__)
+#define QLITE_DETAIL_F14 3
+#elif defined(__AVX512CD__)
+#define QLITE_DETAIL_F14 2
+#elif defined(__AVX512VL__)
 #define QLITE_DETAIL_F14 1
 #else
 #define QLITE_DETAIL_F14 0

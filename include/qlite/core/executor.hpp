@@ -46,10 +46,17 @@ QLITE_END_NAMESPACE
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
 
+/// Most tasks to ask for at once. A pool that counts its workers without the calling thread may have none.
+template <class Executor>
+QLITE_INLINE std::size_t concurrency_of(const Executor& executor) {
+  const std::size_t tasks = static_cast<std::size_t>(executor.concurrency());
+  return tasks == 0 ? 1 : tasks;
+}
+
 /// Tasks worth starting for `work` bytes or operations when one task should have at least `grain` of them.
 template <class Executor>
 QLITE_INLINE std::size_t task_count(const Executor& executor, std::size_t items, std::size_t work, std::size_t grain) {
-  const std::size_t most = static_cast<std::size_t>(executor.concurrency());
+  const std::size_t most = concurrency_of(executor);
   std::size_t tasks = work / grain + 1;
   if (tasks > most) tasks = most;
   if (tasks > items) tasks = items;

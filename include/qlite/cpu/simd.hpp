@@ -61,9 +61,9 @@ namespace impl {
 
 /// `count` times four 32-bit words in a register: as many fours as the flags allow, each by itself (zip_low and
 /// zip_high take the first and last two words of every four).
-#if defined(__AVX512BW__) || defined(__AVX2__)
+#if defined(__AVX512F__) || defined(__AVX2__)
 struct word_fours {
-#if defined(__AVX512BW__)
+#if defined(__AVX512F__)
   static constexpr std::size_t count = 4;
   __m512i v;
   QLITE_INLINE word_fours(__m512i words) noexcept : v(words) {}    // NOLINT: as xsimd's batches

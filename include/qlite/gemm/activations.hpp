@@ -167,6 +167,12 @@ QLITE_INLINE void quantize_panel(panel_writer<I, T> to, const strip_shape& shape
   }
 }
 
+/// X with rows that can be asked for where there are no columns, and so perhaps no data to count from.
+template <class T>
+QLITE_INLINE matrix_view<const T> counted(matrix_view<const T> x) noexcept {
+  return {x.data(), x.rows(), x.cols(), x.cols() == 0 ? 0 : x.row_stride()};
+}
+
 /// The scale that all rows share: given by the caller, or the largest magnitude of the finite rows (per_tensor).
 template <class F, class Code, class T>
 QLITE_INLINE input_scale shared_scale(const fixed_activations<Code, T>& x) noexcept {
@@ -175,8 +181,9 @@ QLITE_INLINE input_scale shared_scale(const fixed_activations<Code, T>& x) noexc
 template <class F, class Code, class T>
 QLITE_INLINE input_scale shared_scale(const dynamic_activations<Code, per_tensor, T>& x) noexcept {
   std::uint32_t most = 0;
-  for (std::size_t r = 0; r < x.x.rows(); ++r) {
-    const std::uint32_t amax = largest_magnitude<F>(x.x.row(r), x.x.cols());
+  const matrix_view<const T> rows = counted(x.x);
+  for (std::size_t r = 0; r < rows.rows(); ++r) {
+    const std::uint32_t amax = largest_magnitude<F>(rows.row(r), rows.cols());
     if (amax < float_infinity_bits) most = max_of(most, amax);
   }
   return scale_for(most);
@@ -197,7 +204,8 @@ inline constexpr bool has_shared_scale<dynamic_activations<Code, per_tensor, T>>
 template <class I, bool GroupScales, class Activations, class Executor>
 inline void quantize_rows(const Activations& x, const strip_shape& shape, const input_buffers<I>& to,
                           Executor& executor) {
-  const std::size_t rows = x.x.rows();
+  const auto from = counted(x.x);
+  const std::size_t rows = from.rows();
   input_scale shared{0.0f, 0.0f};
   const input_scale* given = nullptr;
   if constexpr (has_shared_scale<Activations>) {
@@ -214,10 +222,11 @@ inline void quantize_rows(const Activations& x, const strip_shape& shape, const 
     for (std::size_t r = part.begin, end; r < part.end; r = end) {
       const std::size_t begin = r / to.largest * to.largest;
       end = min_of(part.end, begin + to.largest);
-      using writer = panel_writer<I, std::remove_const_t<std::remove_reference_t<decltype(*x.x.data())>>>;
-      quantize_panel<GroupScales>(writer(to.data + begin * to.row_bytes, panel_rows(I::integer_tiles, begin, rows),
-                                         r - begin, {x.x.row(r), end - r, x.x.cols(), x.x.row_stride()}),
-                                  shape, given);
+      using value = std::remove_const_t<typename decltype(from)::element_type>;
+      quantize_panel<GroupScales>(
+          panel_writer<I, value>(to.data + begin * to.row_bytes, panel_rows(I::integer_tiles, begin, rows), r - begin,
+                                 {from.row(r), end - r, from.cols(), from.row_stride()}),
+          shape, given);
     }
   };
   if (tasks == 1)

@@ -84,8 +84,8 @@ QLITE_INLINE void run_tasks(Executor& executor, std::size_t tasks, const F& f) {
 /// benchmarks/NOTES.md.)
 template <class Out, class Executor>
 inline void integer_gemm(const integer_kernels& set, const packed_data& w, const input_rows& x, std::size_t m,
-                         const Out& out, Executor& executor) {
-  const work_plan work(m, x.row_bytes, w.shape.strips, 1, executor.concurrency());
+                         const Out& out, Executor& executor, std::size_t concurrency) {
+  const work_plan work(m, x.row_bytes, w.shape.strips, 1, concurrency);
   run_tasks(executor, work.tasks, [&](std::size_t task) {
     const slice items = slice_of(work.items(), work.tasks, task);
     alignas(cache_line) float tile[largest_tile];

@@ -147,8 +147,9 @@ inline constexpr bool is_quantized<quantized_activations<G, B>> = true;
 
 /// The kernels of a product with quantized rows.
 template <class X, class Operand, class Out, class Executor>
-inline void multiply_rows(const Operand& w, const input_rows& rows, std::size_t m, const Out& out, Executor& executor) {
-  integer_gemm(w.template integer<wants_token_scales<X>>(), w.data, rows, m, out, executor);
+inline void multiply_rows(const Operand& w, const input_rows& rows, std::size_t m, const Out& out, Executor& executor,
+                          std::size_t concurrency) {
+  integer_gemm(w.template integer<wants_token_scales<X>>(), w.data, rows, m, out, executor, concurrency);
 }
 
 /// Scratch of a weight-only product, carved the same way when it is asked for and when it is used.
@@ -229,11 +230,12 @@ inline void quantize_input(const X& x, const strip_shape& shape, bool token_scal
 }
 
 template <class T, class Operand, class Out, class Executor>
-inline void run(matrix_view<T> x, const Operand& w, const Out& out, Executor& executor, void* memory) {
+inline void run(matrix_view<T> x, const Operand& w, const Out& out, Executor& executor, std::size_t concurrency,
+                void* memory) {
   using floats = typename isa<typename Operand::backend>::floats;
   using value = std::remove_const_t<T>;
   carver pieces(memory);
-  const float_scratch<value> scratch(w, x.rows(), executor.concurrency(), pieces);
+  const float_scratch<value> scratch(w, x.rows(), concurrency, pieces);
   float_rows rows{nullptr, 0};
   if constexpr (std::is_same_v<value, float>) {
     if (x.data() != nullptr) rows = {x.data(), x.row_stride()};    // null where K is 0
@@ -248,18 +250,20 @@ inline void run(matrix_view<T> x, const Operand& w, const Out& out, Executor& ex
     float_gemm_many(scratch.kernels, scratch.plan, w.data, rows, scratch.tasks, out, executor);
 }
 template <class X, class Operand, class Out, class Executor, std::enable_if_t<quantizes<X>, int> = 0>
-inline void run(const X& x, const Operand& w, const Out& out, Executor& executor, void* memory) {
+inline void run(const X& x, const Operand& w, const Out& out, Executor& executor, std::size_t concurrency,
+                void* memory) {
   carver pieces(memory);
   const bool token_scales = wants_token_scales<X> || !w.has_groups();
   const input_buffers<isa<typename Operand::backend>> rows(pieces, w.data.shape, rows_of(x));
   quantize_input(x, w.data.shape, token_scales, rows, executor);
-  multiply_rows<X>(w, rows, rows_of(x), out, executor);
+  multiply_rows<X>(w, rows, rows_of(x), out, executor, concurrency);
 }
 template <class G, class B, class Operand, class Out, class Executor>
-inline void run(const quantized_activations<G, B>& x, const Operand& w, const Out& out, Executor& executor, void*) {
+inline void run(const quantized_activations<G, B>& x, const Operand& w, const Out& out, Executor& executor,
+                std::size_t concurrency, void*) {
   static_assert(std::is_same_v<B, typename Operand::backend>,
                 "qlite: X was quantized for another backend than that of the packed weights");
-  multiply_rows<quantized_activations<G, B>>(w, x.data(), x.rows(), out, executor);
+  multiply_rows<quantized_activations<G, B>>(w, x.data(), x.rows(), out, executor, concurrency);
 }
 
 template <class X, class Operand, class T, class Epilogue>
@@ -279,9 +283,9 @@ QLITE_INLINE void check_gemm(const X& x, const Operand& w, matrix_view<T> y, con
 
 template <class X, class Operand, class T, class Epilogue, class Executor>
 inline void gemm_with(const X& x, const Operand& w, matrix_view<T> y, const Epilogue& epilogue, Executor& executor,
-                      void* memory) {
+                      std::size_t concurrency, void* memory) {
   if (y.empty()) return;
-  run(x, w, output<isa<typename Operand::backend>, T, Epilogue>{y, epilogue}, executor, memory);
+  run(x, w, output<isa<typename Operand::backend>, T, Epilogue>{y, epilogue}, executor, concurrency, memory);
 }
 
 }    // namespace impl
@@ -290,7 +294,7 @@ inline void gemm_with(const X& x, const Operand& w, matrix_view<T> y, const Epil
 /// concurrency, and for fewer rows of X.
 template <class X, class Packed, class Executor = serial>
 inline std::size_t gemm_workspace_bytes(const X& x, const Packed& packed, const Executor& executor = {}) {
-  return impl::scratch_bytes(x, impl::operand_of(packed), static_cast<std::size_t>(executor.concurrency()));
+  return impl::scratch_bytes(x, impl::operand_of(packed), impl::concurrency_of(executor));
 }
 
 /// Y = epilogue(X * W^T).
@@ -309,10 +313,11 @@ inline void gemm(const X& x, const Packed& packed, matrix_view<T> y, const Epilo
                  workspace scratch) {
   const auto w = impl::operand_of(packed);
   impl::check_gemm(x, w, y, epilogue);
-  const std::size_t bytes = impl::scratch_bytes(x, w, static_cast<std::size_t>(executor.concurrency()));
+  const std::size_t concurrency = impl::concurrency_of(executor);    // asked once: the workspace depends on it
+  const std::size_t bytes = impl::scratch_bytes(x, w, concurrency);
   if (QLITE_UNLIKELY(bytes != 0 && (scratch.size < bytes || scratch.data == nullptr)))
     impl::fail("qlite: the workspace is %zu bytes at %p, expected at least %zu", scratch.size, scratch.data, bytes);
-  impl::gemm_with(x, w, y, epilogue, executor, scratch.data);
+  impl::gemm_with(x, w, y, epilogue, executor, concurrency, scratch.data);
 }
 
 /// The same with a workspace of its own: allocates it, and frees it before it returns.
@@ -321,8 +326,9 @@ inline void gemm(const X& x, const Packed& packed, matrix_view<T> y, const Epilo
                  Executor&& executor = {}) {
   const auto w = impl::operand_of(packed);
   impl::check_gemm(x, w, y, epilogue);
-  const detail::buffer memory(impl::scratch_bytes(x, w, static_cast<std::size_t>(executor.concurrency())));
-  impl::gemm_with(x, w, y, epilogue, executor, memory.data());
+  const std::size_t concurrency = impl::concurrency_of(executor);
+  const detail::buffer memory(impl::scratch_bytes(x, w, concurrency));
+  impl::gemm_with(x, w, y, epilogue, executor, concurrency, memory.data());
 }
 
 /// Bytes that quantize_activations needs for these activations and weights of this K and group size.

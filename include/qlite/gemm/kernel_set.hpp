@@ -51,12 +51,18 @@ QLITE_INLINE constexpr std::make_index_sequence<N> indices_of(const T (&)[N]) no
 template <class I, class Format, scale_kind Scales, std::size_t... Is>
 QLITE_INLINE constexpr integer_kernels make_integer_kernels(std::index_sequence<Is...>) noexcept {
   static_assert(least_block % I::integer_tiles[0] == 0, "blocks of rows are whole panels");
+  static_assert(I::integer_tiles[0] * strip_rows <= largest_tile, "a tile fits the loops' scratch");
   return {{{I::integer_tiles[Is], &integer_tile<I, Format, Scales, I::integer_tiles[Is]>::apply}...}, sizeof...(Is), 1};
 }
 
 template <class I, class Format, std::size_t... Ds, std::size_t... Ss>
 QLITE_INLINE constexpr float_kernels make_float_kernels(std::index_sequence<Ds...>,
                                                         std::index_sequence<Ss...>) noexcept {
+  constexpr tile_shape few = I::float_direct_tiles[0], many = I::float_tiles[0];
+  static_assert(least_block % few.rows == 0, "blocks of rows are whole tiles, whatever the number of threads");
+  static_assert(few.strips == 1 && many.strips <= 4, "the loops take one strip at a time, or up to four");
+  static_assert(few.rows * strip_rows <= largest_tile && many.rows * many.strips * strip_rows <= largest_tile,
+                "a tile fits the loops' scratch");
   return {
       {{{I::float_direct_tiles[Ds].rows, &float_direct_tile<I, Format, I::float_direct_tiles[Ds].rows>::apply}...},
        sizeof...(Ds),

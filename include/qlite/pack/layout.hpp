@@ -45,7 +45,7 @@ struct strip_shape {
 
   std::size_t rows = 0, cols = 0, group = 1, groups = 0;
   std::size_t strips = 0;
-  std::size_t line_bytes = 0, line_k = 0;
+  std::size_t line_bytes = 0, line_k = 1;
   std::size_t group_lines = 0, last_lines = 0;    // lines of a full group, and of the last
   std::size_t block = 1;                          // groups per block
   std::size_t zeros_at = 0, offsets_at = 0;       // parts of the header

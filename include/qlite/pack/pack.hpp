@@ -173,11 +173,12 @@ QLITE_INLINE std::uint32_t zero_points_of_4(const quantized_view<Scheme>& q, std
               q.zeros() + (scheme_traits<Scheme>::one_scale ? 0 : row) * q.shape().zero_row_bytes() + g * bits / 8,
               sizeof bytes);
   std::uint32_t packed = 0;
-  if constexpr (bits == 4)
-    packed = (bytes[0] & 15u) | (bytes[0] >> 4 << 8) | (bytes[1] & 15u) << 16 |
-             static_cast<std::uint32_t>(bytes[1] >> 4) << 24;
-  else
+  if constexpr (bits == 4) {
+    const std::uint32_t first = bytes[0], second = bytes[1];
+    packed = (first & 15u) | (first >> 4 << 8) | ((second & 15u) << 16) | (second >> 4 << 24);
+  } else {
     std::memcpy(&packed, bytes, sizeof packed);
+  }
   return packed_bias<Scheme, Backend> != 0 ? packed ^ 0x80808080u : packed;
 }
 
@@ -322,7 +323,8 @@ void pack(const scaled_matrix<Scheme>&, Arguments&&...) {
                 "(fold_input_scale) or divide the inputs (divide_inputs), and pack .codes()");
 }
 
-/// The canonical form back, bit for bit.
+/// The canonical form back, bit for bit. (Of a per_tensor matrix without rows nothing is packed: its scale comes back
+/// as 0.)
 template <class Scheme, class Backend>
 inline quantized_matrix<Scheme> unpack(const packed_view<Scheme, Backend>& packed) {
   using traits = detail::scheme_traits<Scheme>;
@@ -331,6 +333,10 @@ inline quantized_matrix<Scheme> unpack(const packed_view<Scheme, Backend>& packe
   quantized_matrix<Scheme> q(shape.rows, shape.cols, packed.scheme());
   if (q.shape().code_bytes() != 0) std::memset(q.codes(), 0, q.shape().code_bytes());
   if (q.shape().zero_bytes() != 0) std::memset(q.zeros(), 0, q.shape().zero_bytes());
+  if (shape.rows == 0 && q.shape().scale_bytes() != 0) {
+    std::memset(q.scales(), 0, q.shape().scale_bytes());
+    if constexpr (traits::has_offset) std::memset(q.offsets(), 0, q.shape().scale_count() * sizeof(*q.offsets()));
+  }
   const auto put = [](std::uint8_t* row, std::size_t i, int field) {
     if constexpr (bits == 4)
       row[i / 2] = static_cast<std::uint8_t>(row[i / 2] | ((field & 15) << (4 * (i % 2))));

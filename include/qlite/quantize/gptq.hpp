@@ -127,7 +127,7 @@ struct damped_hessian {
 template <class Executor>
 bool factorize_with(const blocked_cholesky&, const damped_hessian& A, const triangular_tiles& L,
                     const Executor& executor) {
-  const std::size_t tasks = static_cast<std::size_t>(executor.concurrency());
+  const std::size_t tasks = concurrency_of(executor);
   const buffer scratch((cholesky_diagonal + tasks * cholesky_task) * sizeof(double));
   return factorize(A, L, reinterpret_cast<double*>(scratch.data()), executor);
 }
