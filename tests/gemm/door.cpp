@@ -2,6 +2,7 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "gemm/matrices.hpp"
 
@@ -197,4 +198,52 @@ TEST_CASE_METHOD(layer, "pack refuses what it cannot read or write") {
   using any_group = ql::scheme<ql::int4, ql::per_group<ql::dynamic_extent>>;
   REFUSES((void)(ql::packed_bytes<any_group, backend>(n, k)), "group size", "is 0");
   for (const std::uint32_t word : memory) REQUIRE(word == 0x5a5a5a5au);
+}
+
+TEST_CASE("a packed matrix that is empty, or was moved from, is 0 x 0 for every form of X") {
+  ql::packed_matrix<w4, backend> moved = ql::pack<backend>(ql::quantized_matrix<w4>(20, 64));
+  const ql::packed_matrix<w4, backend> taken = std::move(moved);
+  const ql::packed_matrix<w4, backend> empty;
+  for (const auto* packed : {&empty, static_cast<const ql::packed_matrix<w4, backend>*>(&moved)}) {
+    const matrix_view<const float> X{nullptr, 5, 0};
+    const matrix_view<float> Y{nullptr, 5, 0};
+    CHECK(ql::gemm_workspace_bytes(X, *packed) == 0);
+    CHECK_NOTHROW(ql::gemm(X, *packed, Y));
+    CHECK_NOTHROW(ql::gemm(ql::dynamic<ql::int8>(X), *packed, Y));
+  }
+}
+
+// A pool that counts its workers, and has none.
+struct no_workers {
+  std::size_t concurrency() const { return 0; }
+  template <class F>
+  void parallel_for(std::size_t tasks, F&& f) const {
+    for (std::size_t i = 0; i < tasks; ++i) f(i);
+  }
+};
+
+TEST_CASE_METHOD(layer, "an executor without concurrency still computes everything") {
+  std::vector<float> expected(m * n);
+  const matrix_view<float> E{expected.data(), m, n};
+  ql::gemm(ql::dynamic<ql::int8>(X), packed, E);
+  ql::gemm(ql::dynamic<ql::int8>(X), packed, Y, epilogue::none{}, no_workers{});
+  CHECK(y == expected);
+  ql::gemm(X, packed, E);
+  ql::gemm(X, packed, Y, epilogue::none{}, no_workers{});
+  CHECK(y == expected);
+}
+
+TEST_CASE("rows without columns may have any stride") {
+  const ql::packed_matrix<w4, backend> packed = ql::pack<backend>(ql::quantized_matrix<w4>(4, 0));
+  const matrix_view<const float> X{nullptr, 3, 0, 7};
+  std::vector<float> y(12);
+  const auto cleared = [&](const auto& form) {
+    y.assign(12, 77.0f);
+    ql::gemm(form, packed, matrix_view<float>{y.data(), 3, 4});
+    return y == std::vector<float>(12, 0.0f);
+  };
+  CHECK(cleared(X));
+  CHECK(cleared(ql::dynamic<ql::int8>(X)));
+  CHECK(cleared(ql::dynamic<ql::int8, ql::per_token>(X)));
+  CHECK(cleared(ql::dynamic<ql::int8, ql::per_tensor>(X)));
 }
