@@ -12,9 +12,13 @@ namespace {
 
 template <class... Args>
 std::string print(const char* format, Args... args) {
-  char text[160];
-  std::snprintf(text, sizeof text, format, args...);
-  return text;
+  if constexpr (sizeof...(args) == 0) {
+    return format;
+  } else {
+    char text[160];
+    std::snprintf(text, sizeof text, format, args...);
+    return text;
+  }
 }
 
 }    // namespace
