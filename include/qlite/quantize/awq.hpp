@@ -33,8 +33,10 @@ struct awq {
       : statistics(&stats), sample(X), fit(fit_groups) {}
 };
 
+/// awq{stats, X}
 template <class T>
 awq(const activation_stats&, matrix_view<T>) -> awq<std::remove_const_t<T>, rtn>;
+/// awq{stats, X, fit}
 template <class T, class Fit>
 awq(const activation_stats&, matrix_view<T>, Fit) -> awq<std::remove_const_t<T>, Fit>;
 

@@ -26,6 +26,7 @@ quantized_matrix<compressed_scales_scheme> compress_scales(const quantized_view<
   impl::check_quantized("q", q);
   return quantize<compressed_scales_scheme>(matrix_view<const float>{q.scales(), 1, q.shape().scale_count()}, rtn{});
 }
+/// The same for a matrix that owns its memory.
 template <class Scheme>
 quantized_matrix<compressed_scales_scheme> compress_scales(const quantized_matrix<Scheme>& q) {
   return compress_scales(q.view());
@@ -37,6 +38,7 @@ void restore_scales(const quantized_view<compressed_scales_scheme>& compressed, 
   static_assert(std::is_same_v<typename Scheme::scale_type, float>, "qlite: restore_scales is for scales in float");
   dequantize(compressed, matrix_view<float>{q.scales(), 1, q.shape().scale_count()});
 }
+/// The same for scales that own their memory.
 template <class Scheme>
 void restore_scales(const quantized_matrix<compressed_scales_scheme>& compressed, quantized_matrix<Scheme>& q) {
   restore_scales(compressed.view(), q);
