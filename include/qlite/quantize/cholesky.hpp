@@ -9,8 +9,8 @@ QLITE_BEGIN_NAMESPACE
 
 /// The factorization that is built in. Another one, interop/eigen.hpp's say, is a type with
 ///     bool operator()(double* A, std::size_t n, const Executor& executor) const
-/// for every executor, that replaces the lower triangle of the row-major A [n, n] by its Cholesky factor L, A = L Lᵀ, or returns false if A
-/// is not positive definite.
+/// for every executor, that replaces the lower triangle of the row-major A [n, n] by its Cholesky factor L, A = L Lᵀ,
+/// or returns false if A is not positive definite.
 struct blocked_cholesky {};
 
 QLITE_END_NAMESPACE
