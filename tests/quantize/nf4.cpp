@@ -70,6 +70,7 @@ TEMPLATE_TEST_CASE("nf4 codes are those of w / absmax, and dequantize gives the 
     strided_matrix<float> back(W.rows(), W.cols(), 1);
     ql::dequantize(q, back.view());
     std::size_t wrong = 0;
+    bool subnormal = false;
     for (std::size_t r = 0; r < W.rows(); ++r)
       for (std::size_t c = 0; c < W.cols(); ++c) {
         const std::size_t g = traits::grouped ? c / q.group_size() : 0;
@@ -77,14 +78,16 @@ TEMPLATE_TEST_CASE("nf4 codes are those of w / absmax, and dequantize gives the 
         for (const double w : group_of<TestType>(W, r, c, q.group_size())) amax = std::max(amax, std::abs(w));
         const auto scale = static_cast<float>(stored_scale<typename traits::scale>(amax));
         wrong += q.scale(r, g) != scale;
+        subnormal = subnormal || (amax > 0 && scale < 0x1p-14f);
         wrong += q.code(r, c) != code_of_unit(W.value(r, c) / scale);
         wrong += back.value(r, c) != static_cast<float>(book[q.code(r, c)]) * scale;
       }
     CHECK(wrong == 0);
 
-    // Once more: the same codes. Scales too, where a group has its extreme (float16 may have rounded it away from 1).
+    // Once more: the same codes and scales. A float16 scale is within 2^-11 of the extreme, which so has the code of 1
+    // and comes back as the scale; a subnormal one may be off by a third, and the extreme have another code.
     const auto again = ql::quantize(scheme, back.view(), ql::rtn{});
-    CHECK(same_bytes(q, again));
+    if (!subnormal) CHECK(same_bytes(q, again));
     CHECK(same_bytes(again, ql::quantize(scheme, back.view(), ql::rtn{})));
   });
 }
