@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gemm/matrices.hpp"
+#include "support/nf4_book.hpp"
 
 namespace qlite_test {
 
@@ -66,27 +67,6 @@ inline quantized_row quantize_row(const std::vector<float>& x, float scale, floa
   return row;
 }
 
-// QLoRA's code book, as bitsandbytes prints it.
-inline double nf4_number(int code) {
-  static const double book[16] = {-1.0,
-                                  -0.6961928009986877,
-                                  -0.5250730514526367,
-                                  -0.39491748809814453,
-                                  -0.28444138169288635,
-                                  -0.18477343022823334,
-                                  -0.09105003625154495,
-                                  0.0,
-                                  0.07958029955625534,
-                                  0.16093020141124725,
-                                  0.24611230194568634,
-                                  0.33791524171829224,
-                                  0.44070982933044434,
-                                  0.5626170039176941,
-                                  0.7229568362236023,
-                                  1.0};
-  return book[code];
-}
-
 // W as integers and numbers: code - zero point, scales and offsets.
 class exact_weights {
  public:
@@ -106,7 +86,7 @@ class exact_weights {
       }
       for (std::size_t k = 0; k < cols_; ++k) {
         steps_[r * cols_ + k] = q.code(r, k) - q.zero_point(r, k / q.group_size());
-        if (qlite::detail::scheme_traits<Scheme>::has_codebook) book_numbers_.push_back(nf4_number(q.code(r, k)));
+        if (qlite::detail::scheme_traits<Scheme>::has_codebook) book_numbers_.push_back(nf4_book[q.code(r, k)]);
       }
     }
   }

@@ -3,6 +3,7 @@
 
 #include "quantize/oracle.hpp"
 #include "support/catch.hpp"
+#include "support/nf4_book.hpp"
 #include "support/refusal.hpp"
 
 namespace ql = qlite;
@@ -11,22 +12,6 @@ using w4 = ql::scheme<ql::nf4, group<64>, ql::symmetric, float>;
 
 namespace {
 
-const double book[16] = {-1.0,
-                         -0.6961928009986877,
-                         -0.5250730514526367,
-                         -0.39491748809814453,
-                         -0.28444138169288635,
-                         -0.18477343022823334,
-                         -0.09105003625154495,
-                         0.0,
-                         0.07958029955625534,
-                         0.16093020141124725,
-                         0.24611230194568634,
-                         0.33791524171829224,
-                         0.44070982933044434,
-                         0.5626170039176941,
-                         0.7229568362236023,
-                         1.0};
 // bitsandbytes' thresholds (kernels.cu, dQuantizeNF4), from the lowest
 const double limits[15] = {-0.8480964004993439,  -0.6106329262256622,  -0.4599952697753906,   -0.33967943489551544,
                            -0.23460740596055984, -0.13791173323988914, -0.045525018125772476, 0.03979014977812767,
@@ -44,7 +29,7 @@ int code_of_unit(float x) {    // the tree of comparisons, as a count
 TEST_CASE("the limits are the midpoints of the code book, and a tie has the lower code") {
   strided_matrix<float> W(1, 4, 0);
   for (std::size_t i = 0; i < 15; ++i) {
-    CHECK(limits[i] == (book[i] + book[i + 1]) / 2);
+    CHECK(limits[i] == (nf4_book[i] + nf4_book[i + 1]) / 2);
     const auto limit = static_cast<float>(limits[i]);
     W(0, 0) = 1;    // the scale
     W(0, 1) = limit;
@@ -80,7 +65,7 @@ TEMPLATE_TEST_CASE("nf4 codes are those of w / absmax, and dequantize gives the 
         wrong += q.scale(r, g) != scale;
         subnormal = subnormal || (amax > 0 && scale < 0x1p-14f);
         wrong += q.code(r, c) != code_of_unit(W.value(r, c) / scale);
-        wrong += back.value(r, c) != static_cast<float>(book[q.code(r, c)]) * scale;
+        wrong += back.value(r, c) != static_cast<float>(nf4_book[q.code(r, c)]) * scale;
       }
     CHECK(wrong == 0);
 

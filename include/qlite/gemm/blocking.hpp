@@ -1,9 +1,8 @@
 // The loops around the tiles, once for every backend and scheme: which rows and strips meet when, and in whose scratch.
 //
-//   few rows of X    one strip of W after the other, straight from the packed stream, bound by memory
-//   many rows        blocks of rows x groups of strips, which stay in the L2 cache for all tiles of the block; with
-//   float
-//                    arithmetic they are decoded once per block into a panel
+//   INT8 activations          one strip after the other, which stays in the L2 cache for all rows of a block
+//   weight-only, few rows     the same
+//   weight-only, many rows    groups of strips, decoded once per block of rows into a panel
 //
 // Work is cut into (row block, strip group) items; a task takes a contiguous run of them. No task waits for another.
 #pragma once
