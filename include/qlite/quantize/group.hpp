@@ -66,13 +66,14 @@ QLITE_INLINE void for_each_span(const weight_group<T, Kernels>& group, F&& f) {
   }
 }
 
-/// Whether -size is the first weight of that magnitude. There is one.
+/// Whether a group has two extremes of the same size, and the negative one comes first.
 template <class T, class Kernels>
-QLITE_COLD bool negative_comes_first(const weight_group<T, Kernels>& group, float size) {
+QLITE_COLD bool negative_extreme_first(const weight_group<T, Kernels>& group, float low, float high) {
+  if (!(high == -low && high > 0.0f)) return false;
   for (std::size_t r = 0; r < group.rows; ++r)
     for (std::size_t c = 0; c < group.cols; ++c) {
       const float w = element<T>::load(group.data[r * group.row_stride + c]);
-      if (abs_of(w) == size) return w < 0.0f;
+      if (abs_of(w) == high) return w < 0.0f;
     }
   return false;
 }
@@ -86,8 +87,8 @@ QLITE_INLINE weight_range<> range_of(const weight_group<T, Kernels>& group) {
     all.low = at_most(row.low, all.low);
     all.high = at_least(row.high, all.high);
   }
-  if (QLITE_UNLIKELY(all.high == -all.low && all.high > 0.0f))
-    all.negative_first = negative_comes_first(group, all.high) ? -1 : 0;
+  if (QLITE_UNLIKELY(all.high == -all.low))
+    all.negative_first = negative_extreme_first(group, all.low, all.high) ? -1 : 0;
   return all;
 }
 

@@ -211,6 +211,39 @@ QLITE_INLINE bool quantize_group(matrix_view<const T> W, const Method& method, c
   return true;
 }
 
+/// The ranges of `count` groups whose `weights` weights follow each other, all of group_size but the last.
+template <class Kernels, class Scheme, class T>
+QLITE_INLINE auto ranges_of(const T* w, std::size_t group_size, std::size_t weights, std::size_t count) {
+  using floats = typename Kernels::floats;
+  constexpr std::size_t lanes = sizeof(floats) / sizeof(float);
+  weight_range<floats> all;
+  if constexpr (lanes > 1) {
+    if (count == lanes && group_size >= Kernels::block && weights == count * group_size) {
+      all = with_group_size<Scheme>(group_size, [&](std::size_t n) QLITE_LAMBDA { return Kernels::ranges(w, n); });
+      if (QLITE_UNLIKELY(Kernels::any(all.high == -all.low)))
+        for (std::size_t i = 0; i < lanes; ++i)
+          all.negative_first[i] = -static_cast<std::int32_t>(negative_extreme_first(
+              weight_group<T, Kernels>{w + i * group_size, 1, group_size, group_size}, all.low[i], all.high[i]));
+      return all;
+    }
+  }
+  float low[lanes] = {}, high[lanes] = {};
+  std::int32_t negative_first[lanes] = {};
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t size = min_of(group_size, weights - i * group_size);
+    const weight_range<> range = with_group_size<Scheme>(size, [&](std::size_t n) QLITE_LAMBDA {
+      return range_of(weight_group<T, Kernels>{w + i * group_size, 1, n, n});
+    });
+    low[i] = range.low;
+    high[i] = range.high;
+    negative_first[i] = range.negative_first;
+  }
+  std::memcpy(&all.low, low, sizeof low);
+  std::memcpy(&all.high, high, sizeof high);
+  std::memcpy(&all.negative_first, negative_first, sizeof negative_first);
+  return all;
+}
+
 /// The same for `count` groups of row `r` from group `first` on, as many as a vector has lanes. False: a group has to
 /// be looked at on its own.
 template <class Kernels, class Scheme, class T, class Method>
@@ -223,20 +256,7 @@ QLITE_INLINE bool quantize_batch(matrix_view<const T> W, const Method& method, c
   const std::size_t weights = min_of(count * group_size, W.cols() - first * group_size);
   const auto size = [&](std::size_t i) { return min_of(group_size, weights - i * group_size); };
 
-  float low[lanes] = {}, high[lanes] = {};
-  std::int32_t negative_first[lanes] = {};
-  for (std::size_t i = 0; i < count; ++i) {
-    const weight_range<> range = with_group_size<Scheme>(size(i), [&](std::size_t n) QLITE_LAMBDA {
-      return range_of(weight_group<T, Kernels>{w + i * group_size, 1, n, n});
-    });
-    low[i] = range.low;
-    high[i] = range.high;
-    negative_first[i] = range.negative_first;
-  }
-  weight_range<floats> ranges;
-  std::memcpy(&ranges.low, low, sizeof low);
-  std::memcpy(&ranges.high, high, sizeof high);
-  std::memcpy(&ranges.negative_first, negative_first, sizeof negative_first);
+  const weight_range<floats> ranges = ranges_of<Kernels, Scheme>(w, group_size, weights, count);
   const group_parameters<Scheme, floats> all = fit_ranges(method, q.shape.scheme(), ranges);
   if (QLITE_UNLIKELY(Kernels::any(all.fault))) return false;
 

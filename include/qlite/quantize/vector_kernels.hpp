@@ -35,12 +35,52 @@ struct vector_kernels {
   typedef std::int16_t shorts8 __attribute__((vector_size(16)));
   typedef std::uint8_t bytes16 __attribute__((vector_size(16)));
 
+  /// Whether the processor converts float16. (Named builtins, because this header belongs to the door that includes no
+  /// intrinsics. clang has them as conversions of its vectors of __fp16.)
+#if defined(__AVX512F__) || defined(__F16C__)
+  static constexpr bool converts_halves = width >= 32;
+#else
+  static constexpr bool converts_halves = false;
+#endif
+
   /// 16-bit weights of vectors below 512 bits are split into the even and the odd ones, which needs no shuffle.
   template <class T>
-  static constexpr bool is_split = sizeof(T) == 2 && width < 64;
+  static constexpr bool is_split = sizeof(T) == 2 && width < 64 && !(converts_halves && std::is_same_v<T, float16>);
 
   QLITE_INLINE static floats widen(ints bits, const bfloat16*) noexcept { return bit_cast<floats>(bits << 16); }
   QLITE_INLINE static floats widen(ints bits, const float16*) noexcept { return from_half<floats>(bits); }
+
+  /// A vector of 16-bit numbers as floats.
+  template <class T>
+  QLITE_INLINE static floats load_16_bits(const T* w) noexcept {
+    typedef std::int16_t shorts __attribute__((vector_size(width / 2)));
+    shorts all;
+    std::memcpy(&all, w, sizeof all);
+    floats wide;
+    if constexpr (converts_halves && std::is_same_v<T, float16>) {
+#if defined(__clang__) && (defined(__AVX512F__) || defined(__F16C__))
+      typedef __fp16 numbers __attribute__((vector_size(width / 2)));
+      wide = __builtin_convertvector((numbers)all, floats);
+#elif defined(__AVX512F__)
+      wide = (floats)__builtin_ia32_vcvtph2ps512_mask(all, floats{}, -1, 4);    // 4: no rounding of its own
+#elif defined(__F16C__)
+      wide = (floats)__builtin_ia32_vcvtph2ps256(all);
+#endif
+    } else {
+#if defined(__AVX512F__) && !defined(__clang__)    // one instruction; g++ 12 would convert halves and join them
+      if constexpr (width == 64)
+        wide = widen((ints)__builtin_ia32_pmovzxwd512_mask(all, ints{}, 0xffff), w);
+      else
+#endif
+        wide = widen(__builtin_convertvector(all, ints), w);    // reads the low 16 bits of each lane
+    }
+    // From here on a plain number: compilers that look through the conversion compare and take signs in its source,
+    // lane by lane (clang 14) or with masks (g++ 12).
+#if defined(__AVX2__)
+    __asm__("" : "+v"(wide));
+#endif
+    return wide;
+  }
 
   // Vectors are copied from and to memory one by one: a copy of several would go through the stack.
   QLITE_INLINE static void load(const float* w, floats (&v)[vectors]) noexcept {
@@ -55,11 +95,8 @@ struct vector_kernels {
         v[i] = widen(pairs & 0xffff, w);
         v[i + 1] = widen((pairs >> 16) & 0xffff, w);
       }
-    } else if constexpr (width == 64) {
-      typedef std::uint16_t halves __attribute__((vector_size(width / 2)));
-      halves all;
-      std::memcpy(&all, w, sizeof all);
-      v[0] = widen(__builtin_convertvector(all, ints), w);
+    } else {
+      for (std::size_t i = 0; i < vectors; ++i) v[i] = load_16_bits(w + i * lanes);
     }
   }
 
@@ -128,17 +165,18 @@ struct vector_kernels {
     return smallest(negated) != 0;
   }
 
+  /// The smallest and the largest weight in each lane, of n >= block weights. A lane of `high` is infinite where it saw
+  /// a NaN or an infinity.
   template <class T>
-  QLITE_INLINE static weight_range<> range(const T* w, std::size_t n) noexcept {
-    if (n < block) return plain_kernels::range(w, n);
+  QLITE_INLINE static void lane_ranges(const T* w, std::size_t n, floats& lowest, floats& highest) noexcept {
     floats low[vectors], high[vectors];
     uints strange[vectors];    // a sign bit for every NaN and infinity
     load(w, low);
     for (std::size_t i = 0; i < vectors; ++i) {
       high[i] = low[i];
-      strange[i] = uints{};
+      strange[i] = (bit_cast<uints>(low[i]) & 0x7fffffffu) + 0x00800000u;
     }
-    for (std::size_t at = 0; at < n; at += block) {
+    for (std::size_t at = block; at < n; at += block) {
       floats v[vectors];
       load(w + (at + block <= n ? at : n - block), v);    // the last block may overlap the one before
       for (std::size_t i = 0; i < vectors; ++i) {
@@ -152,11 +190,61 @@ struct vector_kernels {
       high[0] = at_least(high[i], high[0]);
       strange[0] |= strange[i];
     }
-    const ints unusable = bit_cast<ints>(strange[0]) >> 31;
-    const floats below_high = -choose_floats(unusable, splat<floats>(bits_float(float_infinity_bits)), high[0]);
+    lowest = low[0];
+    highest = choose_floats(bit_cast<ints>(strange[0]) >> 31, splat<floats>(bits_float(float_infinity_bits)), high[0]);
+  }
+
+  template <class T>
+  QLITE_INLINE static weight_range<> range(const T* w, std::size_t n) noexcept {
+    if (n < block) return plain_kernels::range(w, n);
+    floats low, high;
+    lane_ranges(w, n, low, high);
+    const floats below_high = -high;
     weight_range<> all;
-    all.low = smallest(low[0]);
+    all.low = smallest(low);
     all.high = -smallest(below_high);
+    return all;
+  }
+
+  /// Lane i of the result is pick of all lanes of v[i]. Two vectors of the input, whose lanes hold several candidates
+  /// for each of `Done` results, make one with half as many for each, until one vector is left.
+  template <std::size_t Done, class Pick>
+  QLITE_INLINE static floats merge_two(const floats* v, const Pick& pick) noexcept {
+    constexpr std::size_t half = lanes / Done / 2;
+    return pick(halves_of<half, 0>(v[0], v[1], std::make_index_sequence<lanes>{}),
+                halves_of<half, half>(v[0], v[1], std::make_index_sequence<lanes>{}));
+  }
+  template <std::size_t Done, class Pick>
+  QLITE_INLINE static void merge_lanes(floats* v, const Pick& pick) noexcept {
+    if constexpr (Done < lanes) {
+      for (std::size_t i = 0; i < lanes / Done; i += 2) v[i / 2] = merge_two<Done>(v + i, pick);
+      merge_lanes<2 * Done>(v, pick);
+    }
+  }
+  template <std::size_t Half, std::size_t Begin, std::size_t... I>
+  QLITE_INLINE static floats halves_of(const floats& a, const floats& b, std::index_sequence<I...>) noexcept {
+    return __builtin_shufflevector(a, b, (I / Half * 2 * Half + I % Half + Begin)...);
+  }
+
+  /// The ranges of as many groups of n >= block weights, one after the other, as a vector has lanes; without
+  /// `negative_first`.
+  template <class T>
+  QLITE_INLINE static weight_range<floats> ranges(const T* w, std::size_t n) noexcept {
+    const auto lower = [](const floats& a, const floats& b) QLITE_LAMBDA { return at_most(a, b); };
+    const auto higher = [](const floats& a, const floats& b) QLITE_LAMBDA { return at_least(a, b); };
+    floats low[lanes / 2], high[lanes / 2];
+    for (std::size_t i = 0; i < lanes; i += 2) {
+      floats lows[2], highs[2];
+      lane_ranges(w + i * n, n, lows[0], highs[0]);
+      lane_ranges(w + (i + 1) * n, n, lows[1], highs[1]);
+      low[i / 2] = merge_two<1>(lows, lower);
+      high[i / 2] = merge_two<1>(highs, higher);
+    }
+    merge_lanes<2>(low, lower);
+    merge_lanes<2>(high, higher);
+    weight_range<floats> all;
+    all.low = low[0];
+    all.high = high[0];
     return all;
   }
 
