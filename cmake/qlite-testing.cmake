@@ -67,9 +67,22 @@ if(QLITE_TEST_BACKENDS)
   endforeach()
 endif()
 
-# qlite_add_backend_test(<name> <source> [FLAGS <flag>...] [LIBRARIES <target>...]): the source once per backend, as <name>.<backend>.
+# qlite_add_backend_test(<name> <source> [FLAGS <flag>...] [LIBRARIES <target>...]): the source once per backend, as
+# <name>.<backend>; for fewer of them where the source has a line `// Backends: scalar, avx2, ...`, because the others
+# would run the same code.
 function(qlite_add_backend_test name source)
-  foreach(backend IN LISTS qlite_tested_backends)
+  set(backends ${qlite_tested_backends})
+  file(STRINGS "${source}" line REGEX "^// Backends: " LIMIT_COUNT 1)
+  if(line)
+    string(REPLACE "// Backends: " "" wanted "${line}")
+    string(REGEX REPLACE ", *" ";" wanted "${wanted}")
+    foreach(backend IN LISTS qlite_tested_backends)
+      if(NOT backend IN_LIST wanted)
+        list(REMOVE_ITEM backends ${backend})
+      endif()
+    endforeach()
+  endif()
+  foreach(backend IN LISTS backends)
     qlite_add_test(${name}.${backend} SOURCES "${source}" BACKEND ${backend} ${ARGN})
   endforeach()
 endfunction()

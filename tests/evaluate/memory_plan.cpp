@@ -1,4 +1,6 @@
 // Planned bytes against what is allocated: this program counts what the library asks operator new for.
+//
+// Backends: scalar, generic, avx512_vnni, neon_i8mm
 #include <qlite/evaluate/memory_plan.hpp>
 #include <qlite/evaluate/workspace_plan.hpp>
 

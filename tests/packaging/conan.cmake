@@ -1,9 +1,16 @@
 # Builds the Conan package and its consumer, without a remote:
 #   cmake -DSOURCE=<qlite> -DFOLDER=<scratch> -DXSIMD_VERSION=<version> -P conan.cmake
 # xsimd is the one that this machine has (a platform requirement), as for a distribution's package.
-find_program(CONAN conan)
+# Without a conan on the path, one is installed from PyPI beside the scratch folder.
+find_program(CONAN conan HINTS "${FOLDER}-python/bin")
+find_program(PYTHON python3)
+if(NOT CONAN AND PYTHON)
+  execute_process(COMMAND "${PYTHON}" -m venv "${FOLDER}-python" OUTPUT_QUIET ERROR_QUIET)
+  execute_process(COMMAND "${FOLDER}-python/bin/pip" install --quiet "conan>=2,<3" OUTPUT_QUIET ERROR_QUIET)
+  find_program(CONAN conan HINTS "${FOLDER}-python/bin")
+endif()
 if(NOT CONAN)
-  message(STATUS "skipped: conan 2 was not found (PyPI: conan)")
+  message(STATUS "skipped: conan 2 was not found, nor could pip install it (PyPI: conan)")
   return()
 endif()
 file(REMOVE_RECURSE "${FOLDER}")

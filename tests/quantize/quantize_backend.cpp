@@ -1,5 +1,8 @@
 // Door 2 quantizes to the same bytes as door 1, on the backend QLITE_TEST_BACKEND and with several tasks; and both to
-// the bytes of the plain loops, which are compiled here with this backend's flags too.
+// the bytes of the plain loops, which are compiled here with this backend's flags too. One backend of each width of
+// vectors is enough: the loops do not depend on more.
+//
+// Backends: scalar, generic, avx2, avx512_vnni, neon_i8mm
 #include <qlite/quantize/quantize_backend.hpp>
 
 #include "quantize/oracle.hpp"
