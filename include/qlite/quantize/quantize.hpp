@@ -220,7 +220,7 @@ QLITE_INLINE auto ranges_of(const T* w, std::size_t group_size, std::size_t weig
   if constexpr (lanes > 1) {
     if (count == lanes && group_size >= Kernels::block && weights == count * group_size) {
       all = with_group_size<Scheme>(group_size, [&](std::size_t n) QLITE_LAMBDA { return Kernels::ranges(w, n); });
-      if (QLITE_UNLIKELY(Kernels::any(all.high == -all.low)))
+      if (QLITE_UNLIKELY(Kernels::any((all.high == -all.low) & 1)))
         for (std::size_t i = 0; i < lanes; ++i)
           all.negative_first[i] = -static_cast<std::int32_t>(negative_extreme_first(
               weight_group<T, Kernels>{w + i * group_size, 1, group_size, group_size}, all.low[i], all.high[i]));
