@@ -1,7 +1,7 @@
 // Code books: 16 numbers that 4-bit codes stand for, where evenly spaced ones would be the wrong choice.
 #pragma once
 
-#include <qlite/core/bits.hpp>
+#include <qlite/core/scheme.hpp>
 
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
@@ -29,9 +29,27 @@ inline constexpr float nf4_values[16] = {
     1.0f,
 };
 
+/// ggml's table of its type IQ4_NL (kvalues_iq4nl in ggml-common.h), as floats and as bytes.
+inline constexpr float nl4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+inline constexpr std::int8_t nl4_bytes[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+/// The same with 128 added, for dot products that take unsigned weights.
+inline constexpr std::uint8_t nl4_bytes_plus_128[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                                        129, 141, 153, 166, 181, 197, 217, 241};
+
+/// The numbers that the codes of a type stand for.
+template <class Code>
+QLITE_INLINE constexpr float book_value(std::size_t code) noexcept {
+  if constexpr (std::is_same_v<Code, nf4>)
+    return nf4_values[code];
+  else
+    return nl4_values[code];
+}
+
 /// Between neighbours, in float: half the sum of code i and code i + 1. A number on the limit has the lower code.
-QLITE_INLINE constexpr float nf4_limit(std::size_t i) noexcept {
-  return static_cast<float>((static_cast<double>(nf4_values[i]) + static_cast<double>(nf4_values[i + 1])) / 2);
+template <class Code>
+QLITE_INLINE constexpr float book_limit(std::size_t i) noexcept {
+  return static_cast<float>((static_cast<double>(book_value<Code>(i)) + static_cast<double>(book_value<Code>(i + 1))) /
+                            2);
 }
 
 }    // namespace impl

@@ -1,7 +1,7 @@
 // A scheme says how stored numbers are read back:
 //     w = scale * (code - zero point)      symmetric (zero point 0) and asymmetric
 //     w = scale * code + offset            offset<T>
-//     w = scale * code_book[code]          nf4
+//     w = scale * code_book[code]          nf4, nl4
 // It does not say how the codes were chosen (a method does) nor how they are laid out (a backend does).
 #pragma once
 
@@ -29,6 +29,14 @@ struct int4 {
 /// `scheme<nf4, per_group<64>, symmetric, float>`.
 struct nf4 {
   static constexpr const char* name = "nf4";
+  static constexpr int bits = 4;
+};
+
+/// 4-bit codes, stored as int4's, that stand for 16 whole numbers from -127 to 113 (core/codebook.hpp), which lie
+/// closer together where weights are many. As they are whole, INT8 activations multiply them as integers, at the speed
+/// of int4 and with a lower error. Symmetric schemes only; ggml's IQ4_NL is `scheme<nl4, per_group<32>>`.
+struct nl4 {
+  static constexpr const char* name = "nl4";
   static constexpr int bits = 4;
 };
 
@@ -120,21 +128,26 @@ struct scheme_traits {
   static constexpr bool is_symmetric = std::is_same_v<zero, symmetric>;
   static constexpr bool has_zero_point = std::is_same_v<zero, asymmetric>;
   static constexpr bool has_offset = !std::is_void_v<offset_type>;
-  static constexpr bool has_codebook = std::is_same_v<code, nf4>;
-  static_assert(!has_codebook || is_symmetric, "qlite: nf4 has no zero points and no offsets: its numbers are fixed");
+  static constexpr bool has_codebook = std::is_same_v<code, nf4> || std::is_same_v<code, nl4>;
+  static_assert(!has_codebook || is_symmetric,
+                "qlite: nf4 and nl4 have no zero points and no offsets: their numbers are fixed");
+  /// Whether codes stand for whole numbers, which integer products need.
+  static constexpr bool is_integer = !std::is_same_v<code, nf4>;
   static constexpr bool grouped = is_group<granularity>;
   static constexpr bool one_scale = std::is_same_v<granularity, per_tensor>;
   static constexpr bool dynamic_group = std::is_same_v<granularity, per_group<dynamic_extent>>;
 
-  /// Range of the codes: symmetric int4 -8 ... 7, asymmetric and offset int4 and nf4 0 ... 15, int8 always -128 ...
-  /// 127.
+  /// Range of the codes: symmetric int4 -8 ... 7, asymmetric and offset int4, nf4 and nl4 0 ... 15, int8
+  /// always -128 ... 127.
   static constexpr bool is_unsigned = bits == 4 && (!is_symmetric || has_codebook);
   static constexpr int code_min = is_unsigned ? 0 : -(1 << (bits - 1));
   static constexpr int code_max = is_unsigned ? (1 << bits) - 1 : (1 << (bits - 1)) - 1;
   /// Added to a code before it is stored in its field.
   static constexpr int stored_bias = bits == 4 && !is_unsigned ? 8 : 0;
   /// The largest number that codes of a symmetric scheme stand for, in units of the scale.
-  static constexpr int largest_step = has_codebook ? 1 : code_max;
+  static constexpr int largest_step = !has_codebook ? code_max : is_integer ? 113 : 1;
+  /// The smallest, without its sign; larger than the largest but for nf4.
+  static constexpr int smallest_step = !has_codebook ? -code_min : is_integer ? 127 : 1;
 
   /// Weights that share a scale along K, for rows of `cols` weights (at least 1, so that it can divide).
   QLITE_INLINE static constexpr std::size_t group_size(Scheme s, std::size_t cols) noexcept {

@@ -11,6 +11,8 @@ QLITE_BEGIN_NAMESPACE
 enum class granularity_kind : std::uint8_t { per_tensor, per_channel, per_group };
 /// The type of a stored real number; `none` where a scheme stores none.
 enum class real_kind : std::uint8_t { none, float16, float32 };
+/// The code book that 4-bit codes choose from; `none` where they are numbers themselves.
+enum class codebook_kind : std::uint8_t { none, nf4, nl4 };
 
 /// A scheme as data. The defaults and `bits`, `group_size`, `symmetric` are what model configs write.
 struct scheme_info {
@@ -19,8 +21,8 @@ struct scheme_info {
   bool symmetric = true;         ///< false: zero points, or offsets if `offset` says so
   granularity_kind granularity = granularity_kind::per_group;
   real_kind scale = real_kind::float16;
-  real_kind offset = real_kind::none;    ///< not none: w = scale * code + offset
-  bool codebook = false;                 ///< nf4: w = scale * code_book[code]
+  real_kind offset = real_kind::none;              ///< not none: w = scale * code + offset
+  codebook_kind codebook = codebook_kind::none;    ///< not none: w = scale * code_book[code]
 
   // Named so that it is inlined: clang emits an implicit constructor at -O0, and objects would share it.
   QLITE_INLINE constexpr scheme_info() noexcept = default;
@@ -77,7 +79,9 @@ QLITE_INLINE constexpr scheme_info info_of(Scheme s = {}) noexcept {
   scheme_info info;
   info.bits = traits::bits;
   info.symmetric = traits::is_symmetric;
-  info.codebook = traits::has_codebook;
+  info.codebook = !traits::has_codebook ? codebook_kind::none
+                  : traits::is_integer  ? codebook_kind::nl4
+                                        : codebook_kind::nf4;
   info.granularity = traits::one_scale ? granularity_kind::per_tensor
                      : traits::grouped ? granularity_kind::per_group
                                        : granularity_kind::per_channel;

@@ -47,6 +47,12 @@ struct avx2_common {
     }
   }
 
+  template <code_kind C>
+  QLITE_INLINE static weights look_up(weights w) noexcept {
+    const __m256i book = _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(book_bytes<C>())));
+    return {{_mm256_shuffle_epi8(book, w.v[0]), _mm256_shuffle_epi8(book, w.v[1])}};
+  }
+
   QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept {
     std::int32_t unit;
     std::memcpy(&unit, x, sizeof unit);
@@ -106,22 +112,29 @@ struct avx2_common {
   }
 };
 
-/// Eight numbers of the code book each in two registers; bit 3 of the code says which.
-template <int Zero>
-struct avx2_common::decoder<code_kind::nf4, Zero> {
-  __m256 low = _mm256_loadu_ps(nf4_values), high = _mm256_loadu_ps(nf4_values + 8);
+/// Eight numbers of a code book each in two registers; bit 3 of the code says which.
+template <code_kind C>
+struct avx2_book_decoder {
+  __m256 low = _mm256_loadu_ps(book_numbers<C>()), high = _mm256_loadu_ps(book_numbers<C>() + 8);
 
   template <int Shift>
-  QLITE_INLINE floats code(words w) const noexcept {
-    floats f;
+  QLITE_INLINE avx2_common::floats code(avx2_common::words w) const noexcept {
+    avx2_common::floats f;
     for (std::size_t i = 0; i < 2; ++i) {
       const __m256i c = _mm256_srli_epi32(w.v[i], Shift);
-      f.v[i] = floats::batch(_mm256_blendv_ps(_mm256_permutevar8x32_ps(low, c), _mm256_permutevar8x32_ps(high, c),
-                                              _mm256_castsi256_ps(_mm256_slli_epi32(c, 28))));
+      f.v[i] = avx2_common::floats::batch(_mm256_blendv_ps(_mm256_permutevar8x32_ps(low, c),
+                                                           _mm256_permutevar8x32_ps(high, c),
+                                                           _mm256_castsi256_ps(_mm256_slli_epi32(c, 28))));
     }
     return f;
   }
 };
+template <int Zero>
+struct avx2_common::decoder<code_kind::nf4, Zero> : avx2_book_decoder<code_kind::nf4> {};
+template <int Zero>
+struct avx2_common::decoder<code_kind::nl4_s8, Zero> : avx2_book_decoder<code_kind::nl4_s8> {};
+template <int Zero>
+struct avx2_common::decoder<code_kind::nl4_u8, Zero> : avx2_book_decoder<code_kind::nl4_u8> {};
 
 template <>
 struct isa<cpu::avx2> : avx2_common {

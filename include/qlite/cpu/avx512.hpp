@@ -38,6 +38,12 @@ struct avx512_common {
     high.v = _mm512_and_si512(_mm512_srli_epi16(v, 4), mask);
   }
 
+  template <code_kind C>
+  QLITE_INLINE static weights look_up(weights w) noexcept {
+    const __m128i book = _mm_loadu_si128(static_cast<const __m128i*>(book_bytes<C>()));
+    return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(book), w.v)};
+  }
+
   QLITE_INLINE static __m512i load_unit(const std::int8_t* x) noexcept {
     std::int32_t unit;
     std::memcpy(&unit, x, sizeof unit);
@@ -95,17 +101,23 @@ struct avx512_common::decoder<code_kind::u4, Zero> {
 };
 
 /// A code book is such a table as it is.
-template <int Zero>
-struct avx512_common::decoder<code_kind::nf4, Zero> {
-  __m512 table = _mm512_loadu_ps(nf4_values);
+template <code_kind C>
+struct avx512_book_decoder {
+  __m512 table = _mm512_loadu_ps(book_numbers<C>());
 
   template <int Shift>
-  QLITE_INLINE floats code(words w) const noexcept {
-    floats f;
-    f.v[0] = floats::batch(_mm512_permutexvar_ps(_mm512_srli_epi32(w.v, Shift), table));
+  QLITE_INLINE avx512_common::floats code(avx512_common::words w) const noexcept {
+    avx512_common::floats f;
+    f.v[0] = avx512_common::floats::batch(_mm512_permutexvar_ps(_mm512_srli_epi32(w.v, Shift), table));
     return f;
   }
 };
+template <int Zero>
+struct avx512_common::decoder<code_kind::nf4, Zero> : avx512_book_decoder<code_kind::nf4> {};
+template <int Zero>
+struct avx512_common::decoder<code_kind::nl4_s8, Zero> : avx512_book_decoder<code_kind::nl4_s8> {};
+template <int Zero>
+struct avx512_common::decoder<code_kind::nl4_u8, Zero> : avx512_book_decoder<code_kind::nl4_u8> {};
 
 /// Bytes: the code is put into the mantissa of a power of two, where its lowest bit counts one, and that power taken
 /// off again. (Shifts and conversions crowd on the same pipes; these two do not.)

@@ -65,6 +65,14 @@ struct isa<cpu::generic> {
       high.v[i] = (both >> 4) & mask;
     }
   }
+  template <code_kind C>
+  QLITE_INLINE static weights look_up(weights w) noexcept {
+    std::uint8_t bytes[sizeof w.v];
+    std::memcpy(bytes, w.v, sizeof bytes);
+    look_up_bytes<C>(bytes, sizeof bytes);
+    std::memcpy(static_cast<void*>(w.v), bytes, sizeof bytes);
+    return w;
+  }
   QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept {
     const auto pair = [](std::int8_t low, std::int8_t high) {
       const std::uint32_t bits =
@@ -147,7 +155,7 @@ struct isa<cpu::generic> {
   struct decoder {
     template <int Shift>
     QLITE_INLINE floats code(words w) const noexcept {
-      if constexpr (C == code_kind::nf4) return look_up_nf4(decoder<code_kind::u4, 0>().template code<Shift>(w));
+      if constexpr (is_book<C>) return numbers_of<C>(decoder<code_kind::u4, 0>().template code<Shift>(w));
       floats f;
       for (std::size_t i = 0; i < count; ++i) {
         if constexpr (C == code_kind::s8) {

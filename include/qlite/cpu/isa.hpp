@@ -9,6 +9,7 @@
 // For INT8 activations (integer_tile.hpp); C is a code_kind:
 //   load_bytes(p)                one unit of byte codes
 //   load_nibbles(p, low, high)   two units of nibbles, the low ones first
+//   look_up<C>(w)                a unit of nibbles as the bytes that they stand for in the code book of C
 //   load_inputs(x)               row_unit x k_unit activation codes
 //   dot<C>(sum, w, x)            adds one unit of products to ints, or to a `partial` where burst is not 0
 //   burst<C>                     units that a partial takes before its 16-bit sums could overflow; 0: ints do
@@ -21,7 +22,7 @@
 // For weight-only products (float_tile.hpp):
 //   words, word_count, load_words(p, w)  the codes of a line
 //   decoder<C, Z>().code<S>(word)        16 columns of it at one k (S bits from the lowest), less Z, as floats;
-//                                        of kind nf4: numbers of the code book
+//                                        where C has a code book: numbers of it
 //   zero_floats<C>(z[16])                zero points as floats
 //
 // Register tiles, the largest first: integer_tiles are the rows of those for INT8 activations, each of one strip and,
@@ -37,17 +38,43 @@
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
 
-/// How the codes of a strip are read by a dot product: unsigned nibbles or bytes, or signed bytes. nf4: nibbles that
-/// choose from a code book, in weight-only products alone.
-enum class code_kind { u4, u8, s8, nf4 };
+/// How the codes of a strip are read: unsigned nibbles or bytes, or signed bytes; or nibbles that choose from a code
+/// book: nf4 (weight-only products alone), and nl4, whose whole numbers dot products take as signed bytes, or, 128
+/// larger, as unsigned ones.
+enum class code_kind { u4, u8, s8, nf4, nl4_s8, nl4_u8 };
+
+template <code_kind C>
+inline constexpr bool is_book = C == code_kind::nf4 || C == code_kind::nl4_s8 || C == code_kind::nl4_u8;
+/// What a dot product is given.
+template <code_kind C>
+inline constexpr code_kind dot_kind = C == code_kind::nl4_s8   ? code_kind::s8
+                                      : C == code_kind::nl4_u8 ? code_kind::u8
+                                                               : C;
+/// The numbers of a code book, as floats and as the bytes of dot_kind.
+template <code_kind C>
+QLITE_INLINE const float* book_numbers() noexcept {
+  static_assert(is_book<C>);
+  return C == code_kind::nf4 ? nf4_values : nl4_values;
+}
+template <code_kind C>
+QLITE_INLINE const void* book_bytes() noexcept {
+  static_assert(C == code_kind::nl4_s8 || C == code_kind::nl4_u8);
+  return C == code_kind::nl4_u8 ? static_cast<const void*>(nl4_bytes_plus_128) : nl4_bytes;
+}
 
 /// The numbers of the code book for 16 codes that are floats: for instruction sets without a better way.
-template <class Floats>
-QLITE_INLINE Floats look_up_nf4(Floats codes) noexcept {
+template <code_kind C, class Floats>
+QLITE_INLINE Floats numbers_of(Floats codes) noexcept {
   float numbers[16];
   codes.store(numbers);
-  for (float& x : numbers) x = nf4_values[static_cast<int>(x) & 15];
+  for (float& x : numbers) x = book_numbers<C>()[static_cast<int>(x) & 15];
   return Floats::load(static_cast<const float*>(numbers));
+}
+/// The bytes of the code book for nibbles in `count` bytes: likewise.
+template <code_kind C>
+QLITE_INLINE void look_up_bytes(std::uint8_t* bytes, std::size_t count) noexcept {
+  const auto* const book = static_cast<const std::uint8_t*>(book_bytes<C>());
+  for (std::size_t i = 0; i < count; ++i) bytes[i] = book[bytes[i] & 15];
 }
 
 /// A register tile: rows of X times strips of 16 columns. Lists of them are ordered from the largest to the smallest

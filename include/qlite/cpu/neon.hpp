@@ -45,6 +45,12 @@ struct neon_common {
       high.v[i] = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));
     }
   }
+  template <code_kind C>
+  QLITE_INLINE static weights look_up(weights w) noexcept {
+    const int8x16_t book = vld1q_s8(static_cast<const std::int8_t*>(book_bytes<C>()));
+    for (std::size_t i = 0; i < Registers; ++i) w.v[i] = vqtbl1q_s8(book, vreinterpretq_u8_s8(w.v[i]));
+    return w;
+  }
   QLITE_INLINE static ints add_ints(ints a, ints b) noexcept {
     for (std::size_t i = 0; i < Registers; ++i) a.v[i] = vaddq_s32(a.v[i], b.v[i]);
     return a;
@@ -85,9 +91,9 @@ struct neon_common {
     template <int Shift>
     QLITE_INLINE floats code(words w) const noexcept {
       floats f;
-      if constexpr (C == code_kind::nf4) {    // the four bytes of each number out of the 64 of the code book
+      if constexpr (is_book<C>) {    // the four bytes of each number out of the 64 of the code book
         uint8x16x4_t book;
-        for (std::size_t i = 0; i < 4; ++i) book.val[i] = vreinterpretq_u8_f32(vld1q_f32(nf4_values + 4 * i));
+        for (std::size_t i = 0; i < 4; ++i) book.val[i] = vreinterpretq_u8_f32(vld1q_f32(book_numbers<C>() + 4 * i));
         for (std::size_t i = 0; i < 4; ++i) {
           const uint32x4_t c = vandq_u32(vshlq_u32(w.v[i], vdupq_n_s32(-Shift)), vdupq_n_u32(15));
           const uint32x4_t at = vmlaq_u32(vdupq_n_u32(0x03020100u), c, vdupq_n_u32(0x04040404u));

@@ -124,6 +124,11 @@ struct isa<cpu::scalar> {
       high.v[i] = static_cast<std::uint8_t>(both.v[i] >> 4);
     }
   }
+  template <code_kind C>
+  QLITE_INLINE static weights look_up(weights w) noexcept {
+    look_up_bytes<C>(w.v, sizeof w.v);
+    return w;
+  }
   QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept {
     inputs r;
     std::memcpy(r.v, x, sizeof r.v);
@@ -173,7 +178,7 @@ struct isa<cpu::scalar> {
   struct decoder {
     template <int Shift>
     QLITE_INLINE floats code(words w) const noexcept {
-      if constexpr (C == code_kind::nf4) return look_up_nf4(decoder<code_kind::u4, 0>().template code<Shift>(w));
+      if constexpr (is_book<C>) return numbers_of<C>(decoder<code_kind::u4, 0>().template code<Shift>(w));
       floats f;
       for (std::size_t i = 0; i < lanes; ++i)
         f.v[i] = static_cast<float>(

@@ -21,9 +21,9 @@ struct packed_operand {
   }
   QLITE_INLINE bool has_groups() const noexcept { return grouped; }
   QLITE_INLINE static void check_integer() noexcept {
-    static_assert(!scheme_traits<Scheme>::has_codebook,
-                  "qlite: nf4 weights take float activations, X itself and not dynamic<int8>(X): their codes are not "
-                  "evenly spaced");
+    static_assert(scheme_traits<Scheme>::is_integer,
+                  "qlite: nf4 weights take float activations, X itself and not dynamic<int8>(X): their codes do not "
+                  "stand for whole numbers");
   }
   template <bool TokenScales>
   QLITE_INLINE const integer_kernels& integer() const noexcept {

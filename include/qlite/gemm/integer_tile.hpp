@@ -35,7 +35,9 @@ using integer_tile_function = void (*)(const integer_tile_args&);
 template <class I, class Format, scale_kind Scales, std::size_t Rows>
 struct integer_tile {
   static_assert(Rows % I::row_unit == 0, "a tile has whole units of rows");
-  static constexpr code_kind kind = Format::kind;
+  static constexpr code_kind kind = dot_kind<Format::kind>;
+  /// The zero point that all codes share, as the dot product sees them.
+  static constexpr int zero = Format::kind == code_kind::nl4_u8 ? 128 : Format::zero;
   static constexpr std::size_t units = Rows / I::row_unit;
   static constexpr std::size_t line_units = Format::nibbles ? 2 : 1;
   static constexpr std::size_t burst_units = I::template burst<kind>;
@@ -98,6 +100,10 @@ struct integer_tile {
     if constexpr (Format::nibbles) {
       weights low, high;
       I::load_nibbles(w, low, high);
+      if constexpr (is_book<Format::kind>) {
+        low = I::template look_up<Format::kind>(low);
+        high = I::template look_up<Format::kind>(high);
+      }
       multiply(even, low, x);
       multiply(odd, high, x + unit_bytes);
     } else {
@@ -118,8 +124,19 @@ struct integer_tile {
       if constexpr (step > 1) {
         for (; lines != 0; --lines, w += line_bytes, x += line_x) line(sum.v[0], sum.v[line_units - 1], w, x);
       }
+    } else if constexpr (burst_units < line_units) {    // a partial is full before the line is through
+      using partial = typename I::partial;
+      for (; lines != 0; --lines, w += line_bytes, x += line_x) {
+        partial even[units], odd[units];
+        repeat<units>([&](auto m) QLITE_LAMBDA { even[m] = odd[m] = I::start_partial(); });
+        line(even, odd, w, x);
+        repeat<units>([&](auto m) QLITE_LAMBDA {
+          I::flush(sum.v[0][m], even[m]);
+          I::flush(sum.v[0][m], odd[m]);
+        });
+      }
     } else {
-      constexpr std::size_t most = burst_units / line_units == 0 ? 1 : burst_units / line_units;
+      constexpr std::size_t most = burst_units / line_units;
       using partial = typename I::partial;
       while (lines != 0) {
         const std::size_t some = min_of(lines, most);
@@ -137,8 +154,8 @@ struct integer_tile {
     repeat<units>([&](auto m) QLITE_LAMBDA {
       if constexpr (starts_corrected && Format::zeros)
         sum.v[0][m] = I::template start<kind>(zeros, sum_at(x, m));
-      else if constexpr (starts_corrected && !Format::zero_is_0)
-        sum.v[0][m] = I::start(Format::zero, sum_at(x, m));
+      else if constexpr (starts_corrected && zero != 0)
+        sum.v[0][m] = I::start(zero, sum_at(x, m));
       else
         sum.v[0][m] = I::start(0, 0);
       repeat<chains - 1>([&](auto c) QLITE_LAMBDA { sum.v[c + 1][m] = I::start(0, 0); });
@@ -156,7 +173,7 @@ struct integer_tile {
     else if constexpr (Format::zeros)
       return I::template to_floats<kind>(total, m % I::row_unit, zeros, sum_at(x, m));
     else
-      return I::to_floats(total, m % I::row_unit, Format::zero, sum_at(x, m));
+      return I::to_floats(total, m % I::row_unit, zero, sum_at(x, m));
   }
 
   /// A scale of the weights times the activations' scale of the group, where that has one.

@@ -37,7 +37,7 @@ inline float reference_dot_int8(const T* x, const quantized_view<Scheme>& w, std
                                 std::int8_t* codes) {
   constexpr std::size_t fold = 65536;
   using traits = detail::scheme_traits<Scheme>;
-  static_assert(!traits::has_codebook, "qlite: nf4 weights have no integer products");
+  static_assert(traits::is_integer, "qlite: nf4 weights have no integer products");
   const std::size_t cols = w.cols();
   const bool per_row = token_scale || !traits::grouped;
   const float whole = per_row ? impl::reference_codes(x, cols, codes) : 0.0f;
@@ -49,7 +49,10 @@ inline float reference_dot_int8(const T* x, const quantized_view<Scheme>& w, std
     for (std::size_t k = begin; k < end;) {    // an INT32 sum spans at most 65,536 k
       std::int64_t sum = 0, total = 0;
       for (const std::size_t stop = detail::min_of(end, k + fold); k < stop; ++k) {
-        sum += (w.code(column, k) - w.zero_point(column, g)) * codes[k];
+        if constexpr (traits::has_codebook)
+          sum += impl::nl4_bytes[static_cast<std::size_t>(w.code(column, k))] * codes[k];
+        else
+          sum += (w.code(column, k) - w.zero_point(column, g)) * codes[k];
         total += codes[k];
       }
       acc = detail::fma(static_cast<float>(sum), w.scale(column, g) * sx, acc);
@@ -68,7 +71,8 @@ inline double reference_dot(const T* x, const quantized_view<Scheme>& w, std::si
   for (std::size_t k = 0; k < w.cols(); ++k) {
     const std::size_t g = k / w.group_size();
     double code = w.code(column, k) - w.zero_point(column, g);
-    if constexpr (traits::has_codebook) code = static_cast<double>(impl::nf4_values[w.code(column, k)]);
+    if constexpr (traits::has_codebook)
+      code = static_cast<double>(impl::book_value<typename traits::code>(static_cast<std::size_t>(w.code(column, k))));
     const double value = static_cast<double>(w.scale(column, g)) * code +
                          (traits::has_offset ? static_cast<double>(w.offset(column, g)) : 0.0);
     sum += static_cast<double>(detail::element<T>::load(x[k])) * value;

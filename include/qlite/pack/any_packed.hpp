@@ -16,10 +16,10 @@ struct any_kernels {
   const float_kernels* floating;
 };
 
-/// Codes that stand for evenly spaced numbers can be multiplied as integers.
+/// Codes that stand for whole numbers can be multiplied as integers.
 template <class Scheme, class Backend, scale_kind Scales>
 QLITE_INLINE constexpr const integer_kernels* integer_kernels_if() noexcept {
-  if constexpr (scheme_traits<Scheme>::has_codebook)
+  if constexpr (!scheme_traits<Scheme>::is_integer)
     return nullptr;
   else
     return &integer_kernels_of<Backend, format_of<Scheme, Backend>, Scales>;

@@ -115,7 +115,6 @@ struct strip_format {
   using scale = Scale;
   using offset = Offset;    // no_offset, or float or float16
   static constexpr bool has_offset = !std::is_same_v<Offset, no_offset>;
-  static constexpr bool zero_is_0 = !Zeros && ConstantZero == 0;
 
   QLITE_INLINE static constexpr strip_shape shape(std::size_t rows, std::size_t cols, std::size_t group,
                                                   std::size_t k_unit) noexcept {
@@ -129,14 +128,14 @@ inline constexpr int packed_bias = scheme_traits<Scheme>::bits == 8 && Backend::
 
 /// The strips of a scheme on a backend.
 template <class Scheme, class Backend>
-using format_of =
-    strip_format<scheme_traits<Scheme>::has_codebook ? code_kind::nf4
-                 : scheme_traits<Scheme>::bits == 4  ? code_kind::u4
-                                                     : (Backend::unsigned_int8 ? code_kind::u8 : code_kind::s8),
-                 scheme_traits<Scheme>::bits == 4, typename scheme_traits<Scheme>::scale,
-                 std::conditional_t<scheme_traits<Scheme>::has_offset, offset_storage<Scheme>, no_offset>,
-                 packed_bias<Scheme, Backend> + scheme_traits<Scheme>::stored_bias,
-                 scheme_traits<Scheme>::has_zero_point>;
+using format_of = strip_format<
+    std::is_same_v<typename scheme_traits<Scheme>::code, nf4> ? code_kind::nf4
+    : scheme_traits<Scheme>::has_codebook ? (Backend::unsigned_int8 ? code_kind::nl4_u8 : code_kind::nl4_s8)
+    : scheme_traits<Scheme>::bits == 4    ? code_kind::u4
+                                          : (Backend::unsigned_int8 ? code_kind::u8 : code_kind::s8),
+    scheme_traits<Scheme>::bits == 4, typename scheme_traits<Scheme>::scale,
+    std::conditional_t<scheme_traits<Scheme>::has_offset, offset_storage<Scheme>, no_offset>,
+    packed_bias<Scheme, Backend> + scheme_traits<Scheme>::stored_bias, scheme_traits<Scheme>::has_zero_point>;
 
 }    // namespace impl
 QLITE_END_FUNCTIONS

@@ -36,7 +36,9 @@ struct encoder {
     if constexpr (traits::has_codebook) {    // as many as there are limits below
       const F x = w / scale;
       ints_of<F> field{};
-      repeat<15>([&](auto i) QLITE_LAMBDA { field = field - where_greater(x, splat<F>(nf4_limit(i))); });
+      repeat<15>([&](auto i) QLITE_LAMBDA {
+        field = field - where_greater(x, splat<F>(book_limit<typename traits::code>(i)));
+      });
       return field;
     } else {
       return steps(w) + ((traits::has_zero_point ? zero : 0) + traits::stored_bias);
@@ -47,9 +49,10 @@ struct encoder {
   QLITE_INLINE F units(F w) const noexcept {
     if constexpr (traits::has_codebook) {
       const F x = w / scale;
-      F unit = splat<F>(nf4_values[0]);
+      F unit = splat<F>(book_value<typename traits::code>(0));
       repeat<15>([&](auto i) QLITE_LAMBDA {
-        unit = choose_floats(where_greater(x, splat<F>(nf4_limit(i))), splat<F>(nf4_values[i + 1]), unit);
+        unit = choose_floats(where_greater(x, splat<F>(book_limit<typename traits::code>(i))),
+                             splat<F>(book_value<typename traits::code>(i + 1)), unit);
       });
       return unit;
     } else {
@@ -70,7 +73,7 @@ struct decoder {
     if constexpr (traits::has_offset)
       return fma(scale, static_cast<float>(code), offset);
     else if constexpr (traits::has_codebook)
-      return nf4_values[field & 15] * scale;
+      return book_value<typename traits::code>(field & 15u) * scale;
     else
       return static_cast<float>(code - zero) * scale;
   }

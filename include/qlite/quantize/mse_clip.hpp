@@ -10,6 +10,7 @@ QLITE_BEGIN_NAMESPACE
 /// Chooses for each group the parameters of least squared error among
 ///   symmetric    p * amax / 7 (127), and its negative if the extreme is positive, and what each scale rule gives;
 ///   nf4          p * amax;
+///   nl4          p * amax / 113 and its negative;
 ///   asymmetric   the range p * (min ... max);
 ///   offset<T>    the range shrunk to p around its middle;
 /// with p = 1 - i / grid, i < steps. p = 1 is round to nearest, so its error is never larger than that of
@@ -99,9 +100,7 @@ template <class Round, class ZeroRule, class Scheme, class Group, class Measure 
 group_parameters<Scheme> search_clip(const basic_mse_clip<Round, ZeroRule>& method, Scheme scheme, const Group& group,
                                      const Measure& measure = {}) {
   using traits = scheme_traits<Scheme>;
-  constexpr int levels = traits::has_codebook   ? 1
-                         : traits::is_symmetric ? -traits::code_min
-                                                : traits::code_max - traits::code_min;
+  constexpr int levels = traits::is_symmetric ? traits::smallest_step : traits::code_max - traits::code_min;
   const weight_range<> range = range_of(group);
   const group_parameters<Scheme> start =
       fit_ranges(basic_rtn<scale_rule::signed_max, Round, ZeroRule>{}, scheme, range);
@@ -109,18 +108,19 @@ group_parameters<Scheme> search_clip(const basic_mse_clip<Round, ZeroRule>& meth
 
   clip_search<Round, Scheme, Group, Measure> search(group, measure, start);
   const auto portion = [&](std::size_t i) { return 1.0f - static_cast<float>(i) / static_cast<float>(method.grid); };
-  if constexpr (traits::has_codebook) {
+  if constexpr (!traits::is_integer) {
     const float amax = max_of(-range.low, range.high);
     for (std::size_t i = 1; i < method.steps; ++i)
       if (!search.consider(symmetric_parameters<Scheme>(portion(i) * amax), amax, levels, 1.0)) break;
   } else if constexpr (traits::is_symmetric) {
     const float amax = max_of(-range.low, range.high);
     const bool negative = -range.low > range.high || range.negative_first != 0;    // the sign of the extreme
-    search.consider(symmetric_parameters<Scheme>(scale_rule::absmax_wide::scale(amax, traits::code_max)));
-    const float scale = scale_rule::absmax::scale(amax, traits::code_max);
+    search.consider(symmetric_parameters<Scheme>(scale_rule::absmax_wide::scale(amax, traits::largest_step)));
+    const float scale = scale_rule::absmax::scale(amax, traits::largest_step);
     for (std::size_t i = 0; i < method.steps; ++i)
       if (!search.consider(symmetric_parameters<Scheme>(portion(i) * scale), amax, levels, 1.0)) break;
-    if (!negative)
+    // -7 ... 7 are there for either sign, and a code book is not the same from both sides
+    if (!negative || traits::has_codebook)
       for (std::size_t i = 0; i < method.steps; ++i)
         if (!search.consider(symmetric_parameters<Scheme>(-(portion(i) * scale)), amax, levels, 1.0)) break;
   } else if constexpr (traits::has_zero_point) {

@@ -33,8 +33,12 @@ QLITE_INLINE group_parameters<Scheme, F> fit_ranges(const basic_rtn<ScaleRule, R
     const ints negative = detail::where_greater(-low, high) | range.negative_first;
     F extreme = detail::choose_floats(negative, low, high);
     if constexpr (!ScaleRule::uses_sign) extreme = detail::magnitude(extreme);
-    if constexpr (traits::has_codebook)    // the extreme becomes 1 or -1; all scale rules agree
+    if constexpr (!traits::is_integer)    // the extreme becomes 1 or -1; all scale rules agree
       p = impl::symmetric_parameters<Scheme>(detail::magnitude(extreme));
+    else if constexpr (traits::has_codebook)    // with its sign it becomes -127, without at most 113
+      p = impl::symmetric_parameters<Scheme>(extreme / (ScaleRule::uses_sign
+                                                            ? -static_cast<float>(traits::smallest_step)
+                                                            : static_cast<float>(traits::largest_step)));
     else
       p = impl::symmetric_parameters<Scheme>(ScaleRule::scale(extreme, traits::code_max));
   } else {

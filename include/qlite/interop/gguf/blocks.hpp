@@ -1,4 +1,4 @@
-// Blocks of 32 weights: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0. One struct per type, with its picture.
+// Blocks of 32 weights: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL. One struct per type, with its picture.
 //
 // A block type says which scheme reads it without loss, and takes a block apart:
 //     read(block, fields, scales, offsets)      fields: one canonical field per weight, a byte each, in order of K;
@@ -137,6 +137,25 @@ struct q8_0_block {
   QLITE_INLINE static void write(const std::uint8_t* fields, float16 scale, float, std::uint8_t* block) noexcept {
     store_half(block, scale);
     std::memcpy(block + 2, fields, 32);
+  }
+};
+
+/// IQ4_NL, 18 bytes: w = d * table[q], nibbles as in Q4_0
+///
+///     byte   0  1 | 2 ... 17
+///            d    | nibbles
+struct iq4_nl_block {
+  using scheme_type = scheme<nl4, per_group<32>, symmetric, float16>;
+  static constexpr gguf::tensor_type type = gguf::tensor_type::iq4_nl;
+  static constexpr std::size_t weights = 32, bytes = 18;
+
+  QLITE_INLINE static void read(const std::uint8_t* block, std::uint8_t* fields, float16* scales, float*) noexcept {
+    scales[0] = load_half(block);
+    split_halves(block + 2, fields);
+  }
+  QLITE_INLINE static void write(const std::uint8_t* fields, float16 scale, float, std::uint8_t* block) noexcept {
+    store_half(block, scale);
+    join_halves(fields, block + 2);
   }
 };
 

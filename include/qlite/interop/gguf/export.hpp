@@ -54,6 +54,11 @@ inline void export_q8_0(const quantized_view<scheme<int8, per_group<32>, symmetr
                         std::size_t size) {
   impl::export_blocks<impl::q8_0_block>(q, out, size);
 }
+/// As export_q4_0; rows * cols / 32 * 18 bytes.
+inline void export_iq4_nl(const quantized_view<scheme<nl4, per_group<32>, symmetric, float16>>& q, std::uint8_t* out,
+                          std::size_t size) {
+  impl::export_blocks<impl::iq4_nl_block>(q, out, size);
+}
 
 }    // namespace QLITE_FLAG_SET
 }    // namespace gguf

@@ -89,7 +89,8 @@ template <class F>
 bool visit_block(gguf::tensor_type type, F&& f) {
   const auto visit = [&](auto block) { return block.type == type ? (f(block), true) : false; };
   return visit(q4_0_block{}) || visit(q4_1_block{}) || visit(q5_0_block{}) || visit(q5_1_block{}) ||
-         visit(q8_0_block{}) || visit(q4_k_block{}) || visit(q5_k_block{}) || visit(q6_k_block{});
+         visit(q8_0_block{}) || visit(q4_k_block{}) || visit(q5_k_block{}) || visit(q6_k_block{}) ||
+         visit(iq4_nl_block{});
 }
 
 }    // namespace impl
@@ -145,6 +146,11 @@ inline quantized_matrix<scheme<int8, per_group<16>, symmetric, float>> import_q6
                                                                                    std::size_t k) {
   return impl::import_blocks<impl::q6_k_block>(bytes, n, k);
 }
+/// As import_q4_0. ggml's table is that of nl4.
+inline quantized_matrix<scheme<nl4, per_group<32>, symmetric, float16>> import_iq4_nl(bytes_view bytes, std::size_t n,
+                                                                                      std::size_t k) {
+  return impl::import_blocks<impl::iq4_nl_block>(bytes, n, k);
+}
 
 /// Whether visit_import takes tensors of this type.
 inline bool is_quantized(tensor_type type) {
@@ -160,7 +166,7 @@ void visit_import(const tensor_info& info, bytes_view bytes, F&& f) {
   const bool known = impl::visit_block(
       info.type, [&](auto block) { f(impl::import_blocks<decltype(block)>(bytes, info.rows(), info.cols())); });
   if (!known)
-    impl::fail("qlite: tensor \"%s\" is %s, expected Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K",
+    impl::fail("qlite: tensor \"%s\" is %s, expected Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K or IQ4_NL",
                detail::printable(info.name).text, format_of(info.type).name);
 }
 

@@ -41,8 +41,10 @@ inline void decode_gguf_rows(const gguf::tensor_info& info, const std::uint8_t* 
   const bool known =
       visit_block(info.type, [&](auto block) { each_row([](auto... row) { decode_row<decltype(block)>(row...); }); });
   if (!known)
-    fail("qlite: tensor \"%s\" is %s, expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K",
-         printable(info.name).text, gguf::format_of(info.type).name);
+    fail(
+        "qlite: tensor \"%s\" is %s, expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K or "
+        "IQ4_NL",
+        printable(info.name).text, gguf::format_of(info.type).name);
 }
 
 }    // namespace impl

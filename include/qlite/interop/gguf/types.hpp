@@ -27,8 +27,9 @@ enum class value_type : std::uint32_t {
   float64 = 12
 };
 
-/// The element type of a tensor, as the file stores it. qlite decodes f32, f16, bf16, q4_0, q4_1, q8_0, q4_k, q5_k and
-/// q6_k; of the others it knows the size, so that a file which holds them can still be opened and listed.
+/// The element type of a tensor, as the file stores it. qlite decodes f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0,
+/// q4_k, q5_k, q6_k and iq4_nl; of the others it knows the size, so that a file which holds them can still be opened
+/// and listed.
 enum class tensor_type : std::uint32_t {
   f32 = 0,
   f16 = 1,
