@@ -71,8 +71,8 @@ double peak_rate(const Executor& executor) {
   if constexpr (F == form::floats)
     return is_avx2 ? bench::fma256_rate(executor) : bench::fma_rate(executor);
   else if constexpr (is_avx2)
-    return ql::detail::scheme_traits<Scheme>::bits == 4 ? bench::avx2_int4_rate(executor)
-                                                        : bench::avx2_int8_rate(executor);
+    return std::is_same_v<typename Scheme::code_type, int4> ? bench::avx2_int4_rate(executor)
+                                                            : bench::avx2_int8_rate(executor);
   else
     return bench::vpdpbusd_rate(executor);
 }
@@ -326,6 +326,7 @@ constexpr kind kinds[] = {
     a_kind<int8, per_channel, form::groups>("int8-channel"),
     a_kind<int8, per_group<128>, form::groups>("int8-g128"),
     a_kind<int4, per_channel, form::groups>("int4-channel"),
+    a_kind<ql::nl4, per_group<32>, form::groups>("nl4-g32"),
     a_kind<int4, per_group<32>, form::floats>("int4-g32-float"),
     a_kind<int4, per_group<128>, form::floats>("int4-g128-float"),
     a_kind<int8, per_channel, form::floats>("int8-channel-float"),

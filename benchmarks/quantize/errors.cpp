@@ -104,6 +104,8 @@ void print_table(const weights& all) {
   print_row<ql::scheme<ql::int4, per_group<128>, ql::asymmetric>>(all);
   print_row<ql::scheme<ql::int4, per_group<32>, ql::offset<>>>(all);
   print_row<ql::scheme<ql::int4, per_group<128>, ql::offset<>>>(all);
+  print_row<ql::scheme<ql::nl4, per_group<32>>>(all);
+  print_row<ql::scheme<ql::nl4, per_group<128>>>(all);
   print_row<ql::scheme<ql::int8, per_group<32>>>(all);
   print_row<ql::scheme<ql::int8, per_group<128>>>(all);
   print_row<ql::scheme<ql::int8, ql::per_channel>>(all);

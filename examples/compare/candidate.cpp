@@ -35,16 +35,19 @@ candidate parse_candidate(const std::string& name) {
   }
   try {
     c.format = llm::parse_format(rest, {});
-  } catch (const std::runtime_error&) {
-    throw std::runtime_error("unknown candidate \"" + name +
-                             "\", expected fp32, bf16, int8 or int4, the last two also with a group size, a kind of "
-                             "zero and a method (rtn, mse, hqq, awq, gptq, awq+gptq), as int4:g128:gptq");
+  } catch (const std::runtime_error& e) {
+    throw std::runtime_error(
+        "unknown candidate \"" + name + "\" (" + e.what() +
+        "), expected fp32, bf16, int8 or int4, the last two also with a group size, a kind of "
+        "zero, a table (nl4) and a method (rtn, mse, hqq, awq, gptq, awq+gptq), as int4:g128:gptq");
   }
   if (!c.quantized() && c.how != method::none)
     throw std::runtime_error("\"" + name + "\" names a method, but floats are not quantized");
   if (c.quantized() && c.how == method::none) c.how = method::rtn;
   if (c.how == method::hqq) {    // what it optimizes is an offset
     qlite::scheme_info& scheme = c.format.scheme;
+    if (scheme.codebook != qlite::codebook_kind::none)
+      throw std::runtime_error("\"" + name + "\": hqq is for groups with an offset, not for the numbers of a table");
     if (!scheme.symmetric && scheme.offset == qlite::real_kind::none)
       throw std::runtime_error("\"" + name + "\": hqq is for groups with an offset, not with an integer zero point");
     scheme.symmetric = false;

@@ -29,7 +29,7 @@ struct candidate {
 };
 
 /// "fp32", "bf16", or "int8" or "int4" followed by what is to differ from symmetric groups of 32 and rtn, each behind a
-/// colon: g<N> (group size, 0: a row), asymmetric, offset, weight-only, and a method: rtn, mse, hqq (which has
+/// colon: g<N> (group size, 0: a row), asymmetric, offset, nl4, weight-only, and a method: rtn, mse, hqq (which has
 /// offsets), awq, gptq, awq+gptq. Throws std::runtime_error for other names.
 candidate parse_candidate(const std::string& name);
 

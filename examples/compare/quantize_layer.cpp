@@ -20,6 +20,8 @@ using schemes_of =
                     ql::scheme<Code, ql::per_group<ql::dynamic_extent>, ql::asymmetric>,
                     ql::scheme<Code, ql::per_channel, ql::offset<>>,
                     ql::scheme<Code, ql::per_group<ql::dynamic_extent>, ql::offset<>>>;
+using nl4_schemes =
+    ql::scheme_list<ql::scheme<ql::nl4, ql::per_channel>, ql::scheme<ql::nl4, ql::per_group<ql::dynamic_extent>>>;
 
 /// Inputs that the error is measured on: enough for two digits, few enough to take no time.
 constexpr std::size_t error_rows = 256;
@@ -94,8 +96,11 @@ void quantize_as(Scheme scheme, const layer_data& data, const candidate& c, quan
     case method::hqq:
       if constexpr (ql::detail::scheme_traits<Scheme>::has_offset) return by(ql::hqq{});
       return;
-    case method::gptq:
-      return by(ql::gptq{data.gathered().hessian});
+    case method::gptq: {    // docs/methods.md: the best of its kind there
+      ql::gptq rounding(data.gathered().hessian, ql::importance_clip(data.gathered().magnitudes));
+      rounding.act_order = true;
+      return by(rounding);
+    }
     case method::awq:
       return by(ql::awq{data.gathered().magnitudes, some_rows(data.inputs(), error_rows)});
     case method::awq_gptq: {
@@ -103,7 +108,9 @@ void quantize_as(Scheme scheme, const layer_data& data, const candidate& c, quan
       search.clip = false;    // only its factors are taken
       const auto scaled = ql::quantize(scheme, data.weights(), search, data.threads());
       const ql::hessian divided = ql::divide_inputs(data.gathered().hessian, scaled.input_scale());
-      return by(ql::scaled_by{scaled.input_scale(), ql::gptq{divided}});
+      ql::gptq rounding(divided, ql::mse_clip{});
+      rounding.act_order = true;
+      return by(ql::scaled_by{scaled.input_scale(), rounding});
     }
   }
 }
@@ -113,7 +120,9 @@ void quantize_as(Scheme scheme, const layer_data& data, const candidate& c, quan
 quantized_layer quantize_layer(const layer_data& data, const candidate& c) {
   quantized_layer layer;
   const auto use = [&](auto scheme) { quantize_as(scheme, data, c, layer); };
-  if (c.format.what == llm::precision::int4)
+  if (c.format.scheme.codebook == ql::codebook_kind::nl4)
+    ql::visit_scheme<nl4_schemes>(c.format.scheme, use);
+  else if (c.format.what == llm::precision::int4)
     ql::visit_scheme<schemes_of<ql::int4>>(c.format.scheme, use);
   else
     ql::visit_scheme<schemes_of<ql::int8>>(c.format.scheme, use);

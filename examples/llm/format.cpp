@@ -21,6 +21,8 @@ bool apply_suffix(const std::string& part, format_options& options) {
     options.zero = zero_kind::asymmetric;
   else if (part == "offset")
     options.zero = zero_kind::offset;
+  else if (part == "nl4")
+    options.book = code_book::nl4;
   else if (part == "rtn")
     options.method = quantization_method::rtn;
   else if (part == "mse_clip")
@@ -60,6 +62,11 @@ weight_format parse_format(const std::string& name, const format_options& option
   format.scheme.bits = format.what == precision::int8 ? 8 : 4;
   format.scheme.symmetric = refined.zero == zero_kind::symmetric;
   if (refined.zero == zero_kind::offset) format.scheme.offset = qlite::real_kind::float16;
+  if (refined.book == code_book::nl4) {
+    if (format.what != precision::int4 || !format.scheme.symmetric)
+      throw std::runtime_error("\"" + name + "\": nl4 is for symmetric int4, its numbers are fixed");
+    format.scheme.codebook = qlite::codebook_kind::nl4;
+  }
   const long group = refined.group >= 0 ? refined.group : 32;
   format.scheme.granularity = group == 0 ? qlite::granularity_kind::per_channel : qlite::granularity_kind::per_group;
   format.scheme.group_size = static_cast<std::size_t>(group);
@@ -90,9 +97,10 @@ std::string describe(const weight_format& format) {
     text += " group " + std::to_string(format.scheme.group_size);
   else
     text += " per channel";
-  text += format.scheme.symmetric                          ? " symmetric"
-          : format.scheme.offset == qlite::real_kind::none ? " asymmetric"
-                                                           : " offset";
+  text += format.scheme.codebook == qlite::codebook_kind::nl4 ? " nl4 table"
+          : format.scheme.symmetric                           ? " symmetric"
+          : format.scheme.offset == qlite::real_kind::none    ? " asymmetric"
+                                                              : " offset";
   text += format.method == quantization_method::rtn ? ", round to nearest" : ", MSE clip";
   return text + (format.weight_only ? ", float activations" : ", INT8 activations");
 }

@@ -18,6 +18,9 @@ enum class zero_kind {
   offset         ///< a real offset per group is added to scale * code (GGUF's Q4_1)
 };
 
+/// Whether INT4 codes are numbers, or choose from qlite's nl4 table.
+enum class code_book { none, nl4 };
+
 struct weight_format {
   precision what = precision::float32;
   qlite::scheme_info scheme{};    ///< INT8 and INT4 only
@@ -32,13 +35,14 @@ struct weight_format {
 struct format_options {
   long group = -1;
   zero_kind zero = zero_kind::symmetric;
+  code_book book = code_book::none;
   bool weight_only = false;
   quantization_method method = quantization_method::rtn;
 };
 
 /// "fp32", "bf16", "int8" or "int4"; the latter two may be followed by what is to differ from `options`, each behind a
-/// colon: g<N> (group size), symmetric, asymmetric, offset, rtn, mse_clip, weight-only. "int4:g128:offset", for one.
-/// Throws std::runtime_error for other names.
+/// colon: g<N> (group size), symmetric, asymmetric, offset, nl4 (int4 only), rtn, mse_clip, weight-only.
+/// "int4:g128:offset", for one. Throws std::runtime_error for other names.
 weight_format parse_format(const std::string& name, const format_options& options);
 
 /// The short name of a precision: what parse_format takes.

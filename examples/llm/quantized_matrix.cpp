@@ -14,15 +14,17 @@ namespace {
 
 using backend = ql::cpu::native;
 
-/// The schemes that a command line can name: qlite's defaults, and groups with an offset, the form of GGUF's Q4_1.
+/// The schemes that a command line can name: qlite's defaults, groups with an offset, the form of GGUF's Q4_1, and the
+/// nl4 table, that of its IQ4_NL.
 template <class... Defaults>
-auto with_offsets(ql::scheme_list<Defaults...>)
+auto with_others(ql::scheme_list<Defaults...>)
     -> ql::scheme_list<Defaults..., ql::scheme<ql::int4, ql::per_group<32>, ql::offset<>>,
                        ql::scheme<ql::int4, ql::per_group<ql::dynamic_extent>, ql::offset<>>,
                        ql::scheme<ql::int4, ql::per_channel, ql::offset<>>,
                        ql::scheme<ql::int8, ql::per_group<ql::dynamic_extent>, ql::offset<>>,
-                       ql::scheme<ql::int8, ql::per_channel, ql::offset<>>>;
-using schemes = decltype(with_offsets(ql::default_schemes{}));
+                       ql::scheme<ql::int8, ql::per_channel, ql::offset<>>,
+                       ql::scheme<ql::nl4, ql::per_group<ql::dynamic_extent>>, ql::scheme<ql::nl4, ql::per_channel>>;
+using schemes = decltype(with_others(ql::default_schemes{}));
 
 /// Memory that grows when it is too small, lent to qlite as a workspace.
 struct scratch {

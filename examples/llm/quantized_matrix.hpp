@@ -2,7 +2,7 @@
 #pragma once
 
 #include <memory>
-#include <qlite/pack/any_packed.hpp>
+#include <qlite/gemm/any_packed.hpp>
 
 #include "after.hpp"
 #include "executor.hpp"

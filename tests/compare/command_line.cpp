@@ -26,19 +26,7 @@ const std::string quick =
     " --rounds 1 --prompt-tokens 16 --decode-tokens 3 --words 8 --calibrate-tokens 300 --text-tokens 400 ";
 
 void check_refused(const outcome& result, const std::string& because) {
-  CAPTURE(result.err);
-  CHECK(result.exit_code == 1);
-  CHECK(result.out.empty());
-  CHECK_THAT(result.err, ContainsSubstring(because));
-  const std::size_t line = result.err.rfind("compare: ");
-  REQUIRE(line != std::string::npos);
-  CHECK(result.err.find('\n', line) == result.err.size() - 1);
-}
-
-std::size_t count_of(const std::string& text, const std::string& part) {
-  std::size_t count = 0;
-  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++count;
-  return count;
+  llm_test::check_refused(result, "compare", because);
 }
 
 // Whether every tag that is opened is closed, in order (void elements aside).

@@ -6,10 +6,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <new>
 #include <vector>
 
 #include "gemm/matrices.hpp"
+#include "support/counted_allocations.hpp"
 #include "support/property.hpp"
 #include "support/refusal.hpp"
 
@@ -17,28 +17,6 @@ namespace ql = qlite;
 using namespace qlite_test;
 using backend = ql::cpu::scalar;
 using ql::matrix_view;
-
-static long allocations = 0;
-
-static void* allocate(std::size_t bytes, std::size_t alignment) {
-  ++allocations;
-  if (void* p = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment + alignment)) return p;
-  throw std::bad_alloc{};
-}
-void* operator new(std::size_t bytes) { return allocate(bytes, 16); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return allocate(bytes, static_cast<std::size_t>(alignment));
-}
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  ++allocations;
-  return std::malloc(bytes);
-}
-// Not inlined, or g++ complains of a free() for what it sees coming from operator new.
-__attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
-__attribute__((noinline)) void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
-__attribute__((noinline)) void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-__attribute__((noinline)) void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-__attribute__((noinline)) void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 
 namespace {
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <functional>
-#include <qlite/pack/any_packed.hpp>
+#include <qlite/gemm/any_packed.hpp>
 
 #include "gemm/executors.hpp"
 #include "gemm/oracle.hpp"
@@ -44,7 +44,7 @@ void check_rows(random_source& random, const Form& x, const Packed& packed, std:
 }
 
 // A product of `x` with weights whose scheme is a value, in all forms. (That a scheme as a type gives the same is the
-// test pack/any_packed; this way the loops around the kernels are compiled once for all schemes.)
+// test gemm/any_packed; this way the loops around the kernels are compiled once for all schemes.)
 template <class TY, class TX, class Backend>
 void check_forms(random_source& random, const input_matrix<TX>& x, const qlite::any_packed<Backend>& packed,
                  const exact_weights& w) {

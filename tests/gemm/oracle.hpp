@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "gemm/matrices.hpp"
-#include "support/nf4_book.hpp"
+#include "support/code_books.hpp"
 
 namespace qlite_test {
 
@@ -85,8 +85,10 @@ class exact_weights {
         offsets_.push_back(q.offset(r, g));
       }
       for (std::size_t k = 0; k < cols_; ++k) {
+        using code = typename Scheme::code_type;
         steps_[r * cols_ + k] = q.code(r, k) - q.zero_point(r, k / q.group_size());
-        if (qlite::detail::scheme_traits<Scheme>::has_codebook) book_numbers_.push_back(nf4_book[q.code(r, k)]);
+        if (std::is_same_v<code, qlite::nf4>) book_numbers_.push_back(nf4_book[q.code(r, k)]);
+        if (std::is_same_v<code, qlite::nl4>) steps_[r * cols_ + k] = static_cast<int>(nl4_book[q.code(r, k)]);
       }
     }
   }

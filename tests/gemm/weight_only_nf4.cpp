@@ -22,7 +22,7 @@ TEST_CASE("nf4 weights whose scheme is a value take floats, and say so") {
   using w4 = scheme<nf4, per_group<64>>;
   const auto q = random_quantized<w4>(random, n, k, w4{});
   const ql::any_packed<backend> packed = ql::pack<backend>(q);
-  CHECK(packed.info().codebook);
+  CHECK(packed.info().codebook == ql::codebook_kind::nf4);
   CHECK(packed.info() != ql::info_of(scheme<ql::int4, per_group<64>>{}));
   std::vector<float> x = random.normal_vector(3 * k), any(3 * n), typed(3 * n);
   const ql::matrix_view<const float> X{x.data(), 3, k};

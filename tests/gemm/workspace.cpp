@@ -1,37 +1,12 @@
 // Scratch: none is hidden, what is asked for is enough, and it never shrinks as M grows.
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include "gemm/executors.hpp"
 #include "gemm/matrices.hpp"
+#include "support/counted_allocations.hpp"
 
 namespace ql = qlite;
 using namespace qlite_test;
 using backend = QLITE_TEST_BACKEND;
 using ql::matrix_view;
-
-// Counts what the program allocates, aligned or not.
-static std::atomic<long> allocations{0};
-
-static void* allocate(std::size_t bytes, std::size_t alignment) {
-  ++allocations;
-  if (void* p = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment + alignment)) return p;
-  throw std::bad_alloc{};
-}
-void* operator new(std::size_t bytes) { return allocate(bytes, 16); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return allocate(bytes, static_cast<std::size_t>(alignment));
-}
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  ++allocations;
-  return std::malloc(bytes);
-}
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 
 // Says it has threads, and runs everything here.
 struct pretended {

@@ -6,6 +6,7 @@
 
 #include "interop/gguf_bytes.hpp"
 #include "support/catch.hpp"
+#include "support/code_books.hpp"
 #include "support/refusal.hpp"
 
 namespace ql = qlite;
@@ -43,6 +44,7 @@ double q5_0(const std::uint8_t* b, std::size_t i) {
 double q5_1(const std::uint8_t* b, std::size_t i) {
   return (nibble(b + 8, i) + 16 * bit(b + 4, i)) * half_value(b) + half_value(b + 2);
 }
+double iq4_nl(const std::uint8_t* b, std::size_t i) { return qlite_test::nl4_book[nibble(b + 2, i)] * half_value(b); }
 double q8_0(const std::uint8_t* b, std::size_t i) { return static_cast<std::int8_t>(b[2 + i]) * half_value(b); }
 double q4_k(const std::uint8_t* b, std::size_t i) {
   const std::size_t sub = i / 32;
@@ -89,6 +91,7 @@ const format formats[] = {
     {tensor_type::q5_0, 32, 22, {0}, q5_0},      {tensor_type::q5_1, 32, 24, {0, 2}, q5_1},
     {tensor_type::q8_0, 32, 34, {0}, q8_0},      {tensor_type::q4_k, 256, 144, {0, 2}, q4_k},
     {tensor_type::q5_k, 256, 176, {0, 2}, q5_k}, {tensor_type::q6_k, 256, 210, {208}, q6_k},
+    {tensor_type::iq4_nl, 32, 18, {0}, iq4_nl},
 };
 
 // Random blocks; every float16 is a random finite number, subnormal, zero and negative ones included.
@@ -172,7 +175,7 @@ TEST_CASE("the named importers have the schemes that hold their type") {
   const auto bytes_of = [&](std::size_t i) { return random_blocks(random, formats[i], n * k / formats[i].weights); };
   const auto view = [](const std::vector<std::uint8_t>& b) { return bytes_view{b.data(), b.size()}; };
   const auto b0 = bytes_of(0), b1 = bytes_of(1), b2 = bytes_of(2), b3 = bytes_of(3), b4 = bytes_of(4), b5 = bytes_of(5),
-             b6 = bytes_of(6), b7 = bytes_of(7);
+             b6 = bytes_of(6), b7 = bytes_of(7), b8 = bytes_of(8);
   const quantized_matrix<scheme<int4, per_group<32>, symmetric, float16>> q40 = gguf::import_q4_0(view(b0), n, k);
   const quantized_matrix<scheme<int4, per_group<32>, offset<float16>, float16>> q41 = gguf::import_q4_1(view(b1), n, k);
   const quantized_matrix<scheme<int8, per_group<32>, symmetric, float16>> q50 = gguf::import_q5_0(view(b2), n, k);
@@ -181,6 +184,7 @@ TEST_CASE("the named importers have the schemes that hold their type") {
   const quantized_matrix<scheme<int4, per_group<32>, offset<float>, float>> q4k = gguf::import_q4_k(view(b5), n, k);
   const quantized_matrix<scheme<int8, per_group<32>, offset<float>, float>> q5k = gguf::import_q5_k(view(b6), n, k);
   const quantized_matrix<scheme<int8, per_group<16>, symmetric, float>> q6k = gguf::import_q6_k(view(b7), n, k);
+  const quantized_matrix<scheme<nl4, per_group<32>, symmetric, float16>> iq4 = gguf::import_iq4_nl(view(b8), n, k);
   std::vector<float> row(n * k);
   const auto check = [&](const auto& q, const std::vector<std::uint8_t>& bytes, const format& f) {
     dequantize(q, matrix_view<float>{row.data(), n, k});
@@ -195,6 +199,7 @@ TEST_CASE("the named importers have the schemes that hold their type") {
   check(q4k, b5, formats[5]);
   check(q5k, b6, formats[6]);
   check(q6k, b7, formats[7]);
+  check(iq4, b8, formats[8]);
 }
 
 TEST_CASE("export of an import gives the same bytes") {
@@ -210,6 +215,7 @@ TEST_CASE("export of an import gives the same bytes") {
     check(formats[0], ql::gguf::import_q4_0, ql::gguf::export_q4_0);
     check(formats[1], ql::gguf::import_q4_1, ql::gguf::export_q4_1);
     check(formats[4], ql::gguf::import_q8_0, ql::gguf::export_q8_0);
+    check(formats[8], ql::gguf::import_iq4_nl, ql::gguf::export_iq4_nl);
   });
 }
 
@@ -289,15 +295,15 @@ TEST_CASE("blocks that do not fit are refused with their numbers") {
                ql::gguf::to_float(info, view(18 * 4), ql::matrix_view<float>{out.data(), 2, 63});
              }),
              ContainsSubstring("63"));
-  info.type = tensor_type::iq4_nl;
+  info.type = tensor_type::iq3_s;
   CHECK_FALSE(ql::gguf::is_quantized(info.type));
   CHECK_FALSE(ql::gguf::is_readable(info.type));
   CHECK_THAT(refusal_of([&] {
                ql::gguf::to_float(info, view(18 * 4), ql::matrix_view<float>{out.data(), 2, 64});
              }),
-             ContainsSubstring("IQ4_NL"));
+             ContainsSubstring("IQ3_S"));
   CHECK_THAT(refusal_of([&] { ql::gguf::visit_import(info, view(18 * 4), [](auto&&) {}); }),
-             ContainsSubstring("IQ4_NL"));
+             ContainsSubstring("IQ3_S"));
 
   using scheme = ql::scheme<ql::int4, ql::per_group<32>>;
   const ql::quantized_matrix<scheme> good(2, 64), ragged(2, 48);

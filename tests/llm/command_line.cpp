@@ -8,21 +8,8 @@ namespace {
 
 outcome run_llm(const std::string& arguments) { return run_program(LLM_PROGRAM, arguments); }
 
-// One line on stderr that names the program, and exit code 1.
 void check_refused(const outcome& result, const std::string& because) {
-  CAPTURE(result.err);
-  CHECK(result.exit_code == 1);
-  CHECK(result.out.empty());
-  CHECK_THAT(result.err, ContainsSubstring(because));
-  const std::size_t line = result.err.rfind("llm: ");
-  REQUIRE(line != std::string::npos);
-  CHECK(result.err.find('\n', line) == result.err.size() - 1);
-}
-
-std::size_t count_of(const std::string& text, const std::string& part) {
-  std::size_t count = 0;
-  for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; at += part.size()) ++count;
-  return count;
+  llm_test::check_refused(result, "llm", because);
 }
 
 }    // namespace

@@ -50,6 +50,7 @@ TEST_CASE("unpack(pack(q)) is q") {
   check_packing<scheme<int4, per_channel, ql::offset<ql::float16>, float>>(30);
   check_packing<scheme<int4, per_tensor, ql::asymmetric>>(30);
   check_packing<scheme<ql::nf4, per_group<dynamic_extent>>>(30);
+  check_packing<scheme<ql::nl4, per_group<32>>>(30);
   check_packing<scheme<int8, per_group<dynamic_extent>, ql::symmetric, float>>(60);
   check_packing<scheme<int8, per_group<dynamic_extent>, ql::asymmetric>>(60);
   check_packing<scheme<int8, per_channel>>(30);

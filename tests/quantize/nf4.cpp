@@ -3,7 +3,7 @@
 
 #include "quantize/oracle.hpp"
 #include "support/catch.hpp"
-#include "support/nf4_book.hpp"
+#include "support/code_books.hpp"
 #include "support/refusal.hpp"
 
 namespace ql = qlite;
@@ -102,7 +102,7 @@ TEST_CASE("mse_clip lowers the error of nf4, gptq takes it, and its error on nor
   for (std::size_t c = 0; c < 1024; ++c) H(c, c) = 1;
   CHECK(same_bytes(ql::quantize<w4>(W.view(), ql::gptq{H}), rtn));
   const auto info = ql::info_of(w4{});
-  CHECK(info.codebook);
+  CHECK(info.codebook == ql::codebook_kind::nf4);
   CHECK(info.bits == 4);
   CHECK(std::string(ql::name<w4>()) == "nf4 per_group<64> float");
 }

@@ -1,8 +1,8 @@
 // Y = epilogue(X * W^T): the entry points.
 #pragma once
 
+#include <qlite/gemm/any_packed.hpp>
 #include <qlite/gemm/blocking.hpp>
-#include <qlite/pack/any_packed.hpp>
 
 QLITE_BEGIN_FUNCTIONS
 namespace impl {

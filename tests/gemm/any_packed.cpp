@@ -1,5 +1,5 @@
 // Weights whose scheme is a value: what depends on the backend. any_packed_schemes.cpp has all schemes.
-#include <qlite/pack/any_packed.hpp>
+#include <qlite/gemm/any_packed.hpp>
 
 #include "gemm/executors.hpp"
 #include "gemm/matrices.hpp"

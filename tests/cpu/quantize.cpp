@@ -3,7 +3,7 @@
 // vectors is enough: the loops do not depend on more.
 //
 // Backends: scalar, generic, avx2, avx512_vnni, neon_i8mm
-#include <qlite/quantize/quantize_backend.hpp>
+#include <qlite/cpu/quantize.hpp>
 
 #include "quantize/oracle.hpp"
 #include "support/catch.hpp"

@@ -1,4 +1,5 @@
-// QLoRA's code book, as bitsandbytes prints it: for tests, which share no numbers with the library.
+// QLoRA's code book, as bitsandbytes prints it, and ggml's of IQ4_NL: for tests, which share no numbers with the
+// library.
 #pragma once
 
 namespace qlite_test {
@@ -19,5 +20,7 @@ inline constexpr double nf4_book[16] = {-1.0,
                                         0.5626170039176941,
                                         0.7229568362236023,
                                         1.0};
+
+inline constexpr double nl4_book[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 }    // namespace qlite_test

@@ -1,7 +1,7 @@
 // Weights whose scheme is a value give the same products as those whose scheme is a type, for every default scheme.
 // Once, not for every backend: what any_packed adds does not depend on it, and twenty schemes take long to compile.
 #include <qlite/gemm.hpp>
-#include <qlite/pack/any_packed.hpp>
+#include <qlite/gemm/any_packed.hpp>
 
 #include "gemm/matrices.hpp"
 
