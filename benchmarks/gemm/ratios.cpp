@@ -71,8 +71,8 @@ double peak_rate(const Executor& executor) {
   if constexpr (F == form::floats)
     return is_avx2 ? bench::fma256_rate(executor) : bench::fma_rate(executor);
   else if constexpr (is_avx2)
-    return std::is_same_v<typename Scheme::code_type, int4> ? bench::avx2_int4_rate(executor)
-                                                            : bench::avx2_int8_rate(executor);
+    return std::is_same_v<typename Scheme::code_type, ql::int4> ? bench::avx2_int4_rate(executor)
+                                                                : bench::avx2_int8_rate(executor);
   else
     return bench::vpdpbusd_rate(executor);
 }

@@ -15,15 +15,15 @@ inline void* counted_allocation(std::size_t bytes, std::size_t alignment) {
 }
 }    // namespace qlite_test
 
-void* operator new(std::size_t bytes) { return qlite_test::counted_allocation(bytes, 16); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
+// None is inlined, or g++ sees a free() of what comes from operator new, and complains.
+__attribute__((noinline)) void* operator new(std::size_t bytes) { return qlite_test::counted_allocation(bytes, 16); }
+__attribute__((noinline)) void* operator new(std::size_t bytes, std::align_val_t alignment) {
   return qlite_test::counted_allocation(bytes, static_cast<std::size_t>(alignment));
 }
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+__attribute__((noinline)) void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
   ++qlite_test::allocations;
   return std::malloc(bytes);
 }
-// Not inlined, or g++ complains of a free() for what it sees coming from operator new.
 __attribute__((noinline)) void operator delete(void* p) noexcept { std::free(p); }
 __attribute__((noinline)) void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
 __attribute__((noinline)) void operator delete(void* p, std::size_t) noexcept { std::free(p); }
