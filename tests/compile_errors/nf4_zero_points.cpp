@@ -1,4 +1,4 @@
-// expected error: qlite: nf4 has no zero points and no offsets
+// expected error: qlite: nf4 and nl4 have no zero points and no offsets
 #include <qlite/quantize.hpp>
 
 #if defined(QLITE_TEST_MISTAKE)
