@@ -36,7 +36,8 @@ bool apply_suffix(const std::string& part, format_options& options) {
 
 [[noreturn]] void fail_name(const std::string& name) {
   throw std::runtime_error("unknown precision \"" + name +
-                           "\", expected fp32, bf16, int8 or int4 (the last two also as int4:g128:offset:mse_clip)");
+                           "\", expected fp32, bf16, int8 or int4, the last two also with g<N>, symmetric, asymmetric, "
+                           "offset, nl4, rtn, mse_clip or weight-only behind colons, as int4:g128:offset:mse_clip");
 }
 
 }    // namespace

@@ -66,7 +66,7 @@ int main(int argc, char** argv) {
   llm::run_options run;
   CLI::App* const run_app = app.add_subcommand("run", "generate text");
   add_common(*run_app, common);
-  run_app->add_option("--precision", run.precision, "fp32, bf16, int8 or int4, e.g. int4:g128:offset")
+  run_app->add_option("--precision", run.precision, "fp32, bf16, int8 or int4, e.g. int4:g128:offset or int4:nl4")
       ->check(precision)
       ->capture_default_str();
   run_app->add_option("--prompt", run.prompt, "the text to continue")->capture_default_str();
@@ -95,7 +95,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(std::size_t{1}, std::size_t{1000}))
       ->capture_default_str();
   for (CLI::App* const command : {perplexity_app, compare_app})
-    command->add_option("--precision", compare.precisions, "comma-separated list, e.g. bf16,int8:g0,int4:mse_clip")
+    command->add_option("--precision", compare.precisions, "comma-separated list, e.g. bf16,int8:g0,int4:nl4:mse_clip")
         ->delimiter(',')
         ->check(precision)
         ->capture_default_str();

@@ -107,7 +107,8 @@ template <class Fit, class Scheme, class T, class Executor>
 split_matrix<Scheme> quantize_matrix(const split_outliers<Fit>& method, Scheme scheme, matrix_view<const T> W,
                                      const Executor& executor) {
   using traits = detail::scheme_traits<Scheme>;
-  static_assert(!traits::has_offset, "qlite: split_outliers needs a scheme with a code that means 0");
+  static_assert(!traits::has_offset && !(traits::has_codebook && traits::is_integer),
+                "qlite: split_outliers needs a scheme with a code that means 0, which offsets and nl4 have not");
   const auto is_outlier = [&](std::size_t c) { return method.statistics->max_abs(c) > method.threshold; };
   std::size_t count = 0;
   for (std::size_t c = 0; c < W.cols(); ++c) count += is_outlier(c) ? std::size_t{1} : std::size_t{0};
