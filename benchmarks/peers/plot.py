@@ -97,6 +97,7 @@ def main():
     parser.add_argument("json", nargs="+", help="what bench_peers --json wrote")
     parser.add_argument("--svg", help="file to draw to")
     parser.add_argument("-m", default="1,4,16,128,512", help="columns of the table")
+    parser.add_argument("--drawn-threads", help="numbers of threads to draw (all): one whose peaks others disturbed is better left out")
     options = parser.parse_args()
     products = []
     for path in options.json:
@@ -106,7 +107,8 @@ def main():
         sys.exit("expected results of one shape")
     table(products, [m for m in map(int, options.m.split(",")) if any(p["m"] == m for p in products)])
     if options.svg:
-        draw(products, options.svg)
+        drawn = options.drawn_threads
+        draw([p for p in products if not drawn or str(p["threads"]) in drawn.split(",")], options.svg)
 
 
 if __name__ == "__main__":
