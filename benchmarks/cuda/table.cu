@@ -215,6 +215,10 @@ std::vector<cut> cuts_for(std::size_t m) {
         for (int warps : {1, 2, 4, 8})
           for (int cluster : {1, 2, 4, 8})
             if (m < 1024 || (cluster == 1 && warps == 8)) cuts.push_back({3, 2, tokens, warps, cluster});
+  if (m > 16)
+    for (int tokens : {16, 32})
+      for (int cluster : {1, 2, 4, 8})
+        if (m < 1024 || cluster == 1) cuts.push_back({4, 0, tokens, 0, cluster});
   return cuts;
 }
 
@@ -367,7 +371,7 @@ int main(int argc, char** argv) {
           std::sort(all.begin(), all.end(), [](const timed& a, const timed& b) { return a.us < b.us; });
           std::printf("\n  sweep M=%-5zu", m);
           for (std::size_t i = 0; i < all.size() && i < 6; ++i)
-            std::printf(" %s%dx%dw%dc%d:%.1f", all[i].c.family == 2 ? "d" : "s", all[i].c.row_tiles,
+            std::printf(" %s%dx%dw%dc%d:%.1f", all[i].c.family == 2 ? "d" : all[i].c.family == 3 ? "s" : "h", all[i].c.row_tiles,
                         all[i].c.token_tiles, all[i].c.warps, all[i].c.cluster, all[i].us);
         }
       }

@@ -14,9 +14,10 @@ struct device_case {
   bool aligned;    // rows of X on 16-byte boundaries
 };
 
-inline device::choice random_choice(random_source& random) {
+// Hopper: whether a kernel of that family may be asked for; wide: with 256 tokens too.
+inline device::choice random_choice(random_source& random, bool hopper, bool wide) {
   device::choice c;
-  c.family = static_cast<int>(random.integer(0, 3));
+  c.family = static_cast<int>(random.integer(0, hopper ? 4 : 3));
   if (c.family == 2) {
     c.row_tiles = static_cast<int>(random.integer(1, 2));
     c.token_tiles = static_cast<int>(random.integer(1, 2));
@@ -25,11 +26,16 @@ inline device::choice random_choice(random_source& random) {
     c.token_tiles = static_cast<int>(random.pick<std::size_t>({4, 8, 16}));
     c.warps = static_cast<int>(random.pick<std::size_t>({1, 2, 4, 8}));
     if (device::has_clusters()) c.cluster = static_cast<int>(random.pick<std::size_t>({1, 1, 2, 4, 8}));
+  } else if (c.family == 4) {
+    c.token_tiles = wide && random.chance(0.5) ? 32 : 16;
+    c.cluster = static_cast<int>(random.pick<std::size_t>({1, 1, 2, 4, 8}));
   }
   return c;
 }
 
-inline device_case random_device_case(random_source& random) {
+// Scheme: of the weights; Integer: with INT8 activations.
+template <class Scheme, bool Integer>
+device_case random_device_case(random_source& random) {
   device_case c;
   c.m = random.extent(0, 40);
   c.n = random.extent(0, 70);
@@ -41,6 +47,9 @@ inline device_case random_device_case(random_source& random) {
     case 1:    // more than one block of rows
       c.n = random.integer(250, 600), c.k = random.integer(1, 200);
       break;
+    case 3:    // more than one block of either
+      c.m = random.integer(100, 600), c.n = random.integer(100, 600), c.k = random.integer(1, 400);
+      break;
     case 2:    // the ring of stages goes round
       c.k = random.integer(1000, 6000), c.m = random.integer(1, 20), c.n = random.integer(1, 40);
       break;
@@ -50,7 +59,11 @@ inline device_case random_device_case(random_source& random) {
   c.aligned = random.chance(0.5);
   if (c.aligned) c.k = c.k / 8 * 8;
   c.group = random.pick<std::size_t>({8, 16, 24, 32, 40, 64, 96, 128, 192, 1024, c.k == 0 ? 8 : c.k});
-  c.kernel = random_choice(random);
+  using traits = qlite::detail::scheme_traits<Scheme>;
+  const std::size_t group = traits::dynamic_group ? c.group : 128;
+  const bool one_group = !traits::grouped || group >= c.k;
+  const bool hopper = !Integer && !traits::has_offset && c.k != 0 && (one_group || group % 32 == 0);
+  c.kernel = random_choice(random, hopper && device::has_hopper(), !traits::grouped);
   return c;
 }
 

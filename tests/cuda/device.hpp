@@ -18,10 +18,11 @@ inline constexpr int invalid_value = 1;    // cudaErrorInvalidValue
 std::string reason_to_skip();
 std::string describe();
 bool has_clusters();
+bool has_hopper();    // the kernels are built for sm_90a, and run on it
 
 enum class form { plain, dynamic, dynamic_token, fixed, prepared };
 
-// As qlite::cuda::kernel_choice. family: 0 automatic, 1 simple, 2 direct, 3 staged.
+// As qlite::cuda::kernel_choice. family: 0 automatic, 1 simple, 2 direct, 3 staged, 4 hopper.
 struct choice {
   int family = 0, row_tiles = 0, token_tiles = 0, warps = 0, cluster = 1;
 };

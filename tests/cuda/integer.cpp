@@ -18,7 +18,7 @@ template <class Scheme>
 void check(std::uint64_t cases) {
   using traits = ql::detail::scheme_traits<Scheme>;
   for_random_cases(cases, [](random_source& random) {
-    const device_case c = random_device_case(random);
+    const device_case c = random_device_case<Scheme, true>(random);
     INFO(ql::name<Scheme>() << ", m " << c.m << ", n " << c.n << ", k " << c.k << ", group " << c.group << ", kernel "
                             << c.kernel.family << " " << c.kernel.row_tiles << " " << c.kernel.token_tiles << " "
                             << c.kernel.warps);

@@ -51,7 +51,7 @@ std::vector<std::uint8_t> expected_bytes(const ql::quantized_view<Scheme>& q) {
 template <class Scheme>
 void check(std::uint64_t cases) {
   for_random_cases(cases, [](random_source& random) {
-    const device_case c = random_device_case(random);
+    const device_case c = random_device_case<Scheme, false>(random);
     INFO(ql::name<Scheme>() << ", n " << c.n << ", k " << c.k << ", group " << c.group);
     const auto q = random_quantized<Scheme>(random, c.n, c.k, with_group<Scheme>(c.group));
     std::vector<std::uint8_t> bytes;

@@ -20,10 +20,10 @@ namespace {
 template <class Scheme, class TX>
 void check(std::uint64_t cases) {
   for_random_cases(cases, [](random_source& random) {
-    const device_case c = random_device_case(random);
+    const device_case c = random_device_case<Scheme, false>(random);
     INFO(ql::name<Scheme>() << ", m " << c.m << ", n " << c.n << ", k " << c.k << ", group " << c.group << ", kernel "
                             << c.kernel.family << " " << c.kernel.row_tiles << " " << c.kernel.token_tiles << " "
-                            << c.kernel.warps << ", aligned " << c.aligned);
+                            << c.kernel.warps << " " << c.kernel.cluster << ", aligned " << c.aligned);
     const auto q = random_quantized<Scheme>(random, c.n, c.k, with_group<Scheme>(c.group));
     device_input<TX> x(random, c.m, c.k, c.aligned);
     const std::size_t poisoned = random.chance(0.3) && c.m != 0 && c.k != 0 ? random.integer(0, c.m - 1) : c.m;
@@ -103,7 +103,7 @@ TEST_CASE("W8A16, bfloat16") {
 TEST_CASE("exact numbers give exact results from every kernel") {
   using scheme = grouped<ql::int4>;
   for_random_cases(120, [](random_source& random) {
-    const device_case c = random_device_case(random);
+    const device_case c = random_device_case<scheme, false>(random);
     INFO("m " << c.m << ", n " << c.n << ", k " << c.k << ", group " << c.group << ", kernel " << c.kernel.family);
     const auto q = make_quantized<scheme>(
         c.n, c.k, with_group<scheme>(c.group),

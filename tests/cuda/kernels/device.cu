@@ -14,6 +14,12 @@ std::string qlite_test::device::describe() {
 
 // Built for the device at hand: a build for sm_80 alone has no clusters on any.
 __global__ void architecture_probe() {}
+__global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND) hopper_probe() {}
+bool qlite_test::device::has_hopper() {
+  cudaFuncAttributes attributes{};
+  return cudaFuncGetAttributes(&attributes, hopper_probe) == cudaSuccess &&
+         attributes.maxThreadsPerBlock >= static_cast<int>(qlite::cuda::kernels::hopper_threads);
+}
 bool qlite_test::device::has_clusters() {
   cudaFuncAttributes attributes{};
   return cudaFuncGetAttributes(&attributes, architecture_probe) == cudaSuccess && attributes.ptxVersion >= 90;

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <qlite/cuda/detail/direct_kernel.cuh>
+#include <qlite/cuda/detail/hopper_kernel.cuh>
 #include <qlite/cuda/detail/simple_kernel.cuh>
 #include <qlite/cuda/detail/staged_kernel.cuh>
+#include <qlite/cuda/detail/tensor_map.cuh>
 #include <qlite/cuda/kernel_choice.cuh>
 
 QLITE_CUDA_BEGIN_FUNCTIONS
@@ -69,6 +71,52 @@ struct launcher {
                            cluster);
   }
 
+  /// Whether the Hopper kernel takes this kind of product, wherever it is compiled.
+  static constexpr bool for_hopper = !Math::is_integer && !Sums;
+  bool hopper_takes() const noexcept {
+    return for_hopper && w.cols != 0 && w.groups != 0 && (Span != span_kind::run || w.group % 32 == 0);
+  }
+
+  template <int TokenTiles>
+  cudaError_t hopper(unsigned cluster, int multiprocessors) const noexcept {
+    const auto kernel = hopper_kernel<Math, Bits, Span, Plain, TokenTiles, Out>;
+    constexpr std::uint32_t tile_words = 64 * Bits / 4;    // of 8 bytes
+    hopper_cut cut{};
+    cut.share_k = cluster > 1;
+    cut.every_tile = w.groups > 1 && w.group % 128 != 0;
+    const std::uint32_t row_blocks = (w.row_tiles + hopper_row_tiles - 1) / hopper_row_tiles;
+    cut.cluster = cut.share_k ? cluster : row_blocks > 1 ? 2 : 1;
+    cut.row_units = cut.share_k ? row_blocks : (row_blocks + cut.cluster - 1) / cut.cluster;
+    cut.token_blocks = (out.rows + 8 * TokenTiles - 1) / (8 * TokenTiles);
+    const std::size_t pieces = std::size_t{cut.row_units} * cut.token_blocks;
+    if (pieces > 0x7fffffffu) return cudaErrorInvalidValue;
+    cut.pieces = static_cast<std::uint32_t>(pieces);
+    CUtensorMap x_map, code_map;
+    constexpr bool half = std::is_same_v<typename Math::element, __half>;
+    const boxed_matrix activations{x.data,
+                                   half ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                                   x.cols,
+                                   x.rows,
+                                   x.rows > 1 ? x.row_bytes : 2 * std::size_t{x.cols},
+                                   64,
+                                   8 * TokenTiles / (cut.share_k ? 1 : cut.cluster),
+                                   true};
+    const boxed_matrix codes{w.codes,
+                             CU_TENSOR_MAP_DATA_TYPE_UINT64,
+                             std::size_t{w.col_tiles} * tile_words,
+                             w.row_tiles,
+                             std::size_t{w.col_tiles} * tile_words * 8,
+                             tile_words,
+                             hopper_row_tiles,
+                             false};
+    QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(activations, x_map));
+    QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(codes, code_map));
+    const std::size_t at_once = static_cast<std::size_t>(multiprocessors) / cut.cluster;
+    const std::size_t clusters = cut.share_k || pieces < at_once ? pieces : at_once;
+    return launch_clusters(cut.cluster, kernel, clusters * cut.cluster, hopper_threads,
+                           hopper_memory<Bits, TokenTiles>::bytes, stream, w, x, out, x_map, code_map, cut);
+  }
+
   cudaError_t run(kernel_choice c) const noexcept {
     // Longer integer sums would overflow; they are rare enough to be left to the simple kernel.
     if (Math::is_integer && Span == span_kind::whole && w.cols > 65536) return simple();
@@ -80,9 +128,18 @@ struct launcher {
     int device = 0, multiprocessors = 0, shared = 0;
     QLITE_CUDA_RETURN_IF_ERROR(cudaGetDevice(&device));
     QLITE_CUDA_RETURN_IF_ERROR(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    QLITE_CUDA_RETURN_IF_ERROR(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+    bool on_hopper = false;
+    if constexpr (for_hopper) {
+      if (hopper_takes() && architecture >= 90) {
+        cudaFuncAttributes attributes{};
+        QLITE_CUDA_RETURN_IF_ERROR(
+            cudaFuncGetAttributes(&attributes, hopper_kernel<Math, Bits, Span, Plain, 16, Out>));
+        on_hopper = attributes.maxThreadsPerBlock >= static_cast<int>(hopper_threads);
+      }
+    }
     if (c.family == kernel_family::automatic) {
       if (!tensor) return simple();
-      QLITE_CUDA_RETURN_IF_ERROR(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
       product_shape shape;
       shape.n = w.rows;
       shape.k = w.cols;
@@ -92,6 +149,8 @@ struct launcher {
       shape.multiprocessors = multiprocessors;
       shape.shared_bytes = static_cast<std::size_t>(shared);
       shape.clusters = architecture >= 90;
+      shape.hopper = on_hopper;
+      shape.one_group = Span == span_kind::whole;
       c = choose_kernel(shape);
     } else if (!tensor) {
       return cudaErrorNoKernelImageForDevice;
@@ -111,6 +170,17 @@ struct launcher {
           return cudaErrorInvalidValue;
       }
     }
+    if constexpr (for_hopper) {
+      if (c.family == kernel_family::hopper) {
+        if (!on_hopper) return cudaErrorInvalidValue;
+        if (c.cluster != 1 && c.cluster != 2 && c.cluster != 4 && c.cluster != 8) return cudaErrorInvalidValue;
+        if (c.token_tiles == 16) return hopper<16>(c.cluster, multiprocessors);
+        if constexpr (Span == span_kind::whole)
+          if (c.token_tiles == 32) return hopper<32>(c.cluster, multiprocessors);
+        return cudaErrorInvalidValue;
+      }
+    }
+    if (c.family != kernel_family::staged) return cudaErrorInvalidValue;
     if (c.cluster != 1 && (architecture < 90 || (c.cluster != 2 && c.cluster != 4 && c.cluster != 8)))
       return cudaErrorInvalidValue;
     if (c.warps != 1 && c.warps != 2 && c.warps != 4 && c.warps != 8) return cudaErrorInvalidValue;

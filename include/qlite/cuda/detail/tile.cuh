@@ -318,28 +318,27 @@ struct warp_product {
 };
 
 /// Writes the sums of a warp into shared memory: [token][row], rows `stride` apart. stride % 32 is 4 or 20, so that a
-/// warp's stores meet all banks.
-template <int RowTiles, int TokenTiles, class Product>
-QLITE_DEVICE void spill(const Product& p, float* part, std::uint32_t stride, std::uint32_t row, std::uint32_t lane) {
+/// warp's stores meet all banks. `sum(r, n, i)` is number i of the accumulator of row tile r and token tile n.
+template <int RowTiles, int TokenTiles, class Sum>
+QLITE_DEVICE void spill(Sum&& sum, float* part, std::uint32_t stride, std::uint32_t row, std::uint32_t lane) {
   const std::uint32_t g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int n = 0; n < TokenTiles; ++n)
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r)
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        part[(8 * n + 2 * t + i % 2) * stride + row + 16 * r + g + 8 * (i / 2)] = p.acc[r][n][i];
+      for (int i = 0; i < 4; ++i) part[(8 * n + 2 * t + i % 2) * stride + row + 16 * r + g + 8 * (i / 2)] = sum(r, n, i);
 }
 
 /// Adds the partial results of a block in order, applies what comes last (scales of tokens, the scale of an integer
 /// sum, the epilogue) and writes tokens [token_begin, token_end) of the block. `part(i)` is where partial result i
-/// lies, [tokens][rows + 4].
+/// lies, [tokens][rows + 4]. The work of thread `thread` of `threads`.
 template <span_kind Span, bool Integer, class Out, class Part>
 QLITE_DEVICE void finish(Part&& part, std::uint32_t parts, std::uint32_t rows, std::uint32_t token_begin,
                          std::uint32_t token_end, std::uint32_t row0, std::uint32_t token0, const weights& w,
-                         const inputs& x, const Out& out) {
+                         const inputs& x, const Out& out, std::uint32_t thread, std::uint32_t threads) {
   const std::uint32_t stride = rows + 4, quads = rows / 4;
-  for (std::uint32_t i = threadIdx.x; i < quads * (token_end - token_begin); i += blockDim.x) {
+  for (std::uint32_t i = thread; i < quads * (token_end - token_begin); i += threads) {
     const std::uint32_t token = token_begin + i / quads, row = i % quads * 4;
     if (token0 + token >= out.rows || row0 + row >= out.columns) continue;
     float y[4] = {};

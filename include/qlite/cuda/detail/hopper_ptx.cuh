@@ -1,0 +1,171 @@
+// Hopper's own instructions, one per function: mbarriers, the tensor copy engine (TMA), and wgmma. sm_90a only.
+#pragma once
+
+#include <qlite/cuda/detail/config.cuh>
+
+#include <cuda.h>
+
+QLITE_CUDA_BEGIN_FUNCTIONS
+namespace kernels {
+
+/// Threads of a block of the Hopper kernel as the device at hand runs it: three warpgroups in code for sm_90a, one warp
+/// in code for anything else, whose body is empty. The bound of a kernel is what the host can ask for (dispatch.cuh).
+inline constexpr unsigned hopper_threads = 384;
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define QLITE_CUDA_HOPPER_BOUND ::qlite::cuda::kernels::hopper_threads
+#else
+#define QLITE_CUDA_HOPPER_BOUND 32
+#endif
+
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+QLITE_DEVICE std::uint32_t shared_address(const void* p) {
+  return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
+}
+/// The address, in the shared memory of the whole cluster, of what block `rank` has where this block has `address`.
+QLITE_DEVICE std::uint32_t cluster_address(std::uint32_t address, std::uint32_t rank) {
+  std::uint32_t to;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(to) : "r"(address), "r"(rank));
+  return to;
+}
+
+QLITE_DEVICE void init_barrier(std::uint32_t barrier, std::uint32_t arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+/// Barriers are initialized for the copy engine and for other blocks of the cluster too.
+QLITE_DEVICE void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+QLITE_DEVICE void arrive_expecting(std::uint32_t barrier, std::uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+/// At a barrier of any block of the cluster (cluster_address). What is released is reads alone, of shared memory that the
+/// copy engine fills next, so the plain form does; that of the cluster's scope would wait for global memory.
+QLITE_DEVICE void arrive_remotely(std::uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+/// Waits until the phase of this parity is over.
+QLITE_DEVICE void wait_barrier(std::uint32_t barrier, std::uint32_t parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@done bra finished;\n"
+      "bra again;\n"
+      "finished:\n"
+      "}\n" ::"r"(barrier),
+      "r"(parity)
+      : "memory");
+}
+
+/// A box of a matrix to shared memory; `barrier` counts its bytes. Beyond the matrix it is zeros.
+QLITE_DEVICE void copy_box(std::uint32_t to, const CUtensorMap& matrix, std::uint32_t column, std::uint32_t row,
+                           std::uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
+          to),
+      "l"(&matrix), "r"(column), "r"(row), "r"(barrier)
+      : "memory");
+}
+/// The same to the same place in all blocks of a mask; each block's own barrier counts.
+QLITE_DEVICE void copy_box_to_blocks(std::uint32_t to, const CUtensorMap& matrix, std::uint32_t column,
+                                     std::uint32_t row, std::uint32_t barrier, std::uint16_t blocks) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, "
+      "%3}], [%4], %5;" ::"r"(to),
+      "l"(&matrix), "r"(column), "r"(row), "r"(barrier), "h"(blocks)
+      : "memory");
+}
+
+/// Registers of each thread of a warpgroup, from here on.
+template <int Count>
+QLITE_DEVICE void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Count));
+}
+template <int Count>
+QLITE_DEVICE void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Count));
+}
+
+/// A barrier of `threads` threads of the block.
+QLITE_DEVICE void sync_threads(std::uint32_t barrier, std::uint32_t threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
+/// Registers written before are seen by the products that follow.
+QLITE_DEVICE void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+QLITE_DEVICE void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+/// Waits until at most `Pending` of the committed groups are still under way.
+template <int Pending>
+QLITE_DEVICE void wait_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
+}
+/// Keeps the compiler from moving uses of registers that products write across this place.
+template <int N>
+QLITE_DEVICE void pin(float (&d)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
+/// What wgmma has to know of a matrix of 16-bit elements in shared memory: rows of 128 bytes, their 16-byte chunks c of
+/// row r at c ^ (r % 8) (the copy engine's swizzle of 128 bytes), eight rows every 1024 bytes. PTX ISA, "matrix
+/// descriptor".
+QLITE_DEVICE std::uint64_t rows_of_128_bytes(std::uint32_t address) {
+  return std::uint64_t{address >> 4} | std::uint64_t{1} << 16 | std::uint64_t{1024 >> 4} << 32 | std::uint64_t{1} << 62;
+}
+
+// d [64 x N] = a [64 x 16] * b [16 x N] (+ d, if `add`). Warp w of the warpgroup holds rows 16 w ... of a and d, each in
+// the fragments of mma.m16n8k16; b is [N] rows of k in shared memory.
+#define QLITE_CUDA_D8(i) \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define QLITE_CUDA_D64(i)                                                                                 \
+  QLITE_CUDA_D8(i), QLITE_CUDA_D8(i + 8), QLITE_CUDA_D8(i + 16), QLITE_CUDA_D8(i + 24), QLITE_CUDA_D8(i + 32), \
+      QLITE_CUDA_D8(i + 40), QLITE_CUDA_D8(i + 48), QLITE_CUDA_D8(i + 56)
+#define QLITE_CUDA_0_63                                                                                       \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, " \
+  "%23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, " \
+  "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define QLITE_CUDA_64_127                                                                                      \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, "  \
+  "%85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, "  \
+  "%105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, " \
+  "%123, %124, %125, %126, %127"
+#define QLITE_CUDA_WGMMA_128(type)                                                                             \
+  asm volatile(                                                                                                \
+      "{\n.reg .pred add;\nsetp.ne.b32 add, %69, 0;\n"                                                         \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" QLITE_CUDA_0_63                        \
+      "}, {%64, %65, %66, %67}, %68, add, 1, 1, 0;\n}\n"                                                       \
+      : QLITE_CUDA_D64(0)                                                                                      \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add))
+#define QLITE_CUDA_WGMMA_256(type)                                                                             \
+  asm volatile(                                                                                                \
+      "{\n.reg .pred add;\nsetp.ne.b32 add, %133, 0;\n"                                                        \
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type " {" QLITE_CUDA_0_63 ", " QLITE_CUDA_64_127 \
+      "}, {%128, %129, %130, %131}, %132, add, 1, 1, 0;\n}\n"                                                  \
+      : QLITE_CUDA_D64(0), QLITE_CUDA_D64(64)                                                                  \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add))
+
+QLITE_DEVICE void multiply_async(float (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, int add, __half) {
+  QLITE_CUDA_WGMMA_128("f16");
+}
+QLITE_DEVICE void multiply_async(float (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, int add,
+                                 __nv_bfloat16) {
+  QLITE_CUDA_WGMMA_128("bf16");
+}
+QLITE_DEVICE void multiply_async(float (&d)[128], const std::uint32_t (&a)[4], std::uint64_t b, int add, __half) {
+  QLITE_CUDA_WGMMA_256("f16");
+}
+QLITE_DEVICE void multiply_async(float (&d)[128], const std::uint32_t (&a)[4], std::uint64_t b, int add,
+                                 __nv_bfloat16) {
+  QLITE_CUDA_WGMMA_256("bf16");
+}
+#undef QLITE_CUDA_WGMMA_256
+#undef QLITE_CUDA_WGMMA_128
+#undef QLITE_CUDA_64_127
+#undef QLITE_CUDA_0_63
+#undef QLITE_CUDA_D64
+#undef QLITE_CUDA_D8
+
+#endif
+
+}    // namespace kernels
+QLITE_CUDA_END_FUNCTIONS
