@@ -14,8 +14,8 @@ struct device_case {
   bool aligned;    // rows of X on 16-byte boundaries
 };
 
-// Hopper: whether a kernel of that family may be asked for; wide: with 256 tokens too.
-inline device::choice random_choice(random_source& random, bool hopper, bool wide) {
+// hopper: whether a kernel of that family may be asked for.
+inline device::choice random_choice(random_source& random, bool hopper) {
   device::choice c;
   c.family = static_cast<int>(random.integer(0, hopper ? 4 : 3));
   if (c.family == 2) {
@@ -27,7 +27,7 @@ inline device::choice random_choice(random_source& random, bool hopper, bool wid
     c.warps = static_cast<int>(random.pick<std::size_t>({1, 2, 4, 8}));
     if (device::has_clusters()) c.cluster = static_cast<int>(random.pick<std::size_t>({1, 1, 2, 4, 8}));
   } else if (c.family == 4) {
-    c.token_tiles = wide && random.chance(0.5) ? 32 : 16;
+    c.token_tiles = random.chance(0.5) ? 32 : 16;
     c.cluster = static_cast<int>(random.pick<std::size_t>({1, 1, 2, 4, 8}));
   }
   return c;
@@ -62,8 +62,10 @@ device_case random_device_case(random_source& random) {
   using traits = qlite::detail::scheme_traits<Scheme>;
   const std::size_t group = traits::dynamic_group ? c.group : 128;
   const bool one_group = !traits::grouped || group >= c.k;
-  const bool hopper = !Integer && !traits::has_offset && c.k != 0 && (one_group || group % 32 == 0);
-  c.kernel = random_choice(random, hopper && device::has_hopper(), !traits::grouped);
+  const bool narrow = std::is_same_v<typename traits::scale, qlite::float16>;
+  const bool hopper = !Integer && !traits::has_offset && c.k != 0 &&
+                      (!traits::grouped || (narrow && (one_group || group % 32 == 0)));
+  c.kernel = random_choice(random, hopper && device::has_hopper());
   return c;
 }
 

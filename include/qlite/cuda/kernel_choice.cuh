@@ -10,7 +10,8 @@ enum class kernel_family : std::uint8_t {
   simple,       ///< detail/simple_kernel.cuh: any GPU
   direct,       ///< detail/direct_kernel.cuh: sm_80 and newer, few tokens
   staged,       ///< detail/staged_kernel.cuh: sm_80 and newer, more tokens
-  hopper        ///< detail/hopper_kernel.cuh: sm_90a, many tokens; weight-only, no offsets, groups of a multiple of 32
+  hopper        ///< detail/hopper_kernel.cuh: sm_90a, many tokens; weight-only, no offsets; groups of a multiple of 32 with
+                ///< float16 scales, or one group
 };
 
 /// A kernel and its cut. For a fixed choice a result is a function of the inputs alone; rows of X never influence each
@@ -18,8 +19,7 @@ enum class kernel_family : std::uint8_t {
 struct kernel_choice {
   kernel_family family = kernel_family::automatic;
   std::uint8_t row_tiles = 0;      ///< direct: 16-row tiles of a warp, 1 or 2
-  std::uint8_t token_tiles = 0;    ///< 8-token tiles of a block. direct: 1 or 2; staged: 4, 8 or 16; hopper: 16, or
-                                   ///< 32 where there is one group
+  std::uint8_t token_tiles = 0;    ///< 8-token tiles of a block. direct: 1 or 2; staged: 4, 8 or 16; hopper: 16 or 32
   std::uint8_t warps = 0;          ///< direct: of a block, 1 to 16. staged: along the rows of W, 1, 2, 4 or 8
   std::uint8_t cluster = 1;        ///< staged on sm_90 and newer, hopper: blocks that share K, 1, 2, 4 or 8
 };
@@ -33,7 +33,6 @@ struct product_shape {
   std::size_t shared_bytes = 99 * 1024;    ///< that a block may have
   bool clusters = false;                   ///< whether blocks can form clusters
   bool hopper = false;                     ///< whether the Hopper kernel can be used
-  bool one_group = false;                  ///< symmetric or not, but one scale for a row
 };
 
 QLITE_CUDA_END_NAMESPACE
@@ -84,7 +83,7 @@ inline kernel_choice choose_kernel(const product_shape& s) noexcept {
   }
   if (s.hopper && s.m > 64) {
     best.family = kernel_family::hopper;
-    best.token_tiles = s.one_group && s.m > 128 ? 32 : 16;
+    best.token_tiles = s.m > 256 ? 32 : 16;
     const std::size_t blocks = (s.n + 127) / 128 * ((s.m + 8u * best.token_tiles - 1) / (8u * best.token_tiles));
     while (best.cluster < 4 && 2 * best.cluster * blocks <= sms) best.cluster *= 2;
     return best;

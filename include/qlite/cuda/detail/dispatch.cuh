@@ -74,7 +74,8 @@ struct launcher {
   /// Whether the Hopper kernel takes this kind of product, wherever it is compiled.
   static constexpr bool for_hopper = !Math::is_integer && !Sums;
   bool hopper_takes() const noexcept {
-    return for_hopper && w.cols != 0 && w.groups != 0 && (Span != span_kind::run || w.group % 32 == 0);
+    if (!for_hopper || w.cols == 0 || w.groups == 0) return false;
+    return Span == span_kind::whole || ((w.group % 32 == 0 || w.groups == 1) && !w.wide_scales);
   }
 
   template <int TokenTiles>
@@ -83,7 +84,6 @@ struct launcher {
     constexpr std::uint32_t tile_words = 64 * Bits / 4;    // of 8 bytes
     hopper_cut cut{};
     cut.share_k = cluster > 1;
-    cut.every_tile = w.groups > 1 && w.group % 128 != 0;
     const std::uint32_t row_blocks = (w.row_tiles + hopper_row_tiles - 1) / hopper_row_tiles;
     cut.cluster = cut.share_k ? cluster : row_blocks > 1 ? 2 : 1;
     cut.row_units = cut.share_k ? row_blocks : (row_blocks + cut.cluster - 1) / cut.cluster;
@@ -150,7 +150,6 @@ struct launcher {
       shape.shared_bytes = static_cast<std::size_t>(shared);
       shape.clusters = architecture >= 90;
       shape.hopper = on_hopper;
-      shape.one_group = Span == span_kind::whole;
       c = choose_kernel(shape);
     } else if (!tensor) {
       return cudaErrorNoKernelImageForDevice;
@@ -175,8 +174,7 @@ struct launcher {
         if (!on_hopper) return cudaErrorInvalidValue;
         if (c.cluster != 1 && c.cluster != 2 && c.cluster != 4 && c.cluster != 8) return cudaErrorInvalidValue;
         if (c.token_tiles == 16) return hopper<16>(c.cluster, multiprocessors);
-        if constexpr (Span == span_kind::whole)
-          if (c.token_tiles == 32) return hopper<32>(c.cluster, multiprocessors);
+        if (c.token_tiles == 32) return hopper<32>(c.cluster, multiprocessors);
         return cudaErrorInvalidValue;
       }
     }

@@ -10,8 +10,10 @@
 //   warpgroup 1   | decode | products of 64 rows, decode | scale, products, decode | ...
 //   warpgroup 2   | the same for the next 64 rows; its products fill the gaps of the other's
 //
-// Groups of codes are summed apart, in registers d, and added to the sums with their scale in float32: weights are
-// never rounded. With one group (span_kind::whole) the sums are the tensor core's own, and leave room for 256 tokens.
+// Weights are never rounded to 16 bits. The tensor core adds to sums that are in units of the scale of the group at hand;
+// where a group ends, they are multiplied in float32 by its scale over the next one's. That costs what adding a group's
+// own sums with their scale would, but no second set of registers, so that a warpgroup has 256 tokens: products of 64 x
+// 256 cost least. Scales are float16, so that no ratio and no sum over a scale leaves float32 for any sane activations.
 //
 // Blocks of a cluster either share tokens, two blocks with different rows, each of which copies half of X to both; or
 // they share K: at the end each adds the sums of all, in order, for its part of the tokens. In the first case blocks are
@@ -26,17 +28,17 @@ QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
 
 inline constexpr std::uint32_t hopper_row_tiles = 8, hopper_rows = 16 * hopper_row_tiles;
-/// Tokens whose sums a warpgroup writes at once, through shared memory of its own.
-inline constexpr std::uint32_t hopper_written = 32, hopper_buffer = hopper_written * (hopper_rows / 2 + 4) * sizeof(float);
+/// Tokens whose sums a warp writes at once, through shared memory of its own.
+inline constexpr std::uint32_t hopper_written = 32, hopper_buffer = hopper_written * (16 + 4) * sizeof(float);
 
-/// Shared memory of a block: | ring | buffers of two warpgroups | barriers |, on a boundary of 1024 bytes.
+/// Shared memory of a block: | ring | buffers of eight warps | barriers |, on a boundary of 1024 bytes.
 template <int Bits, int TokenTiles>
 struct hopper_memory {
   static constexpr std::uint32_t x_bytes = 8 * TokenTiles * 128, code_bytes = hopper_row_tiles * 128 * Bits;
   static constexpr std::uint32_t stage = x_bytes + code_bytes;
-  static constexpr std::uint32_t room = 227 * 1024 - 1024 - 2 * hopper_buffer - 256;
+  static constexpr std::uint32_t room = 227 * 1024 - 1024 - hopper_row_tiles * hopper_buffer - 256;
   static constexpr std::uint32_t stages = room / stage < 8 ? room / stage : 8;
-  static constexpr std::uint32_t buffers_at = stages * stage, barriers_at = buffers_at + 2 * hopper_buffer;
+  static constexpr std::uint32_t buffers_at = stages * stage, barriers_at = buffers_at + hopper_row_tiles * hopper_buffer;
   static constexpr std::uint32_t bytes = 1024 + barriers_at + 16 * stages;
   // Where blocks share K, the ring becomes the block's sums.
   static_assert(stages * stage >= 8 * TokenTiles * (hopper_rows + 4) * sizeof(float), "sums fit into the ring");
@@ -48,7 +50,6 @@ struct hopper_cut {
   std::uint32_t row_units, token_blocks, pieces;    // row units: blocks of rows, or pairs of them where tokens are shared
   std::uint32_t cluster;                            // blocks of a cluster
   bool share_k;                                     // what they share: K, or tokens
-  bool every_tile;                                  // span_kind::tile: groups are of 64 k, not of a multiple of 128
 };
 inline constexpr std::uint32_t hopper_strip = 8;
 
@@ -128,12 +129,12 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     }
   } else {
     take_registers<232>();
-    const std::uint32_t thread = threadIdx.x - 128, warp = thread / 32, half = warpgroup - 1;
+    const std::uint32_t thread = threadIdx.x - 128, warp = thread / 32;
     const quad_transposer transpose(lane);
     const typename Math::zeros no_zeros = Math::template make_zeros<Bits>(w.bias * 0x0101u);
-    constexpr bool whole = Span == span_kind::whole;
     float acc[4 * TokenTiles];
     using fragments = std::uint32_t[2][2][4];
+    using numbers = tile_numbers<Span>[1];
 
     std::uint32_t slot = 0, parity = 0;
     // Waits for the next stage; its slot.
@@ -144,141 +145,142 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       return s;
     };
     const auto release = [&](std::uint32_t s) {
-      if (multicast) {
-        if (lane < cut.cluster) arrive_remotely(cluster_address(empty + 8 * s, lane));
-      } else if (lane == 0) {
-        arrive_remotely(cluster_address(empty + 8 * s, cut.share_k ? rank : 0));
-      }
+      if (lane < (multicast ? cut.cluster : 1))
+        arrive_remotely(cluster_address(empty + 8 * s, multicast ? lane : rank));
     };
-    const auto decode = [&](std::uint32_t s, const tile_numbers<Span>& numbers, fragments& a) {
-      uint4 raw[planes];
+    const auto load = [&](std::uint32_t s, uint4(&raw)[planes]) {
 #pragma unroll
       for (int p = 0; p < planes; ++p)
         raw[p] = *reinterpret_cast<const uint4*>(shared + s * memory::stage + memory::x_bytes + warp * tile_size +
                                                  512 * p + 16 * lane);
       transpose(raw);
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        typename Math::zeros z = no_zeros;
-        if (!Plain && w.zeros != nullptr)
-          z = Math::template make_zeros<Bits>(numbers.zeros[Span == span_kind::run ? h : 0]);
-        Math::decode(raw, h, z, a[h]);
-      }
+    };
+    const auto decode = [&](const uint4(&raw)[planes], const numbers& n, int h, fragments& a) {
+      typename Math::zeros z = no_zeros;
+      if (!Plain && w.zeros != nullptr) z = Math::template make_zeros<Bits>(n[0].zeros[Span == span_kind::run ? h : 0]);
+      Math::decode(raw, h, z, a[h]);
     };
     // Starts the products of half h of a tile.
-    const auto start = [&](float(&d)[4 * TokenTiles], std::uint32_t s, const std::uint32_t(&a)[2][4], int h, bool add) {
+    const auto start = [&](std::uint32_t s, const fragments& a, int h) {
       const std::uint64_t b = rows_of_128_bytes(base + s * memory::stage + 64 * h);
-      multiply_async(d, a[0], b, add, typename Math::element{});
-      multiply_async(d, a[1], b + 2, 1, typename Math::element{});
+      multiply_async(acc, a[h][0], b, typename Math::element{});
+      multiply_async(acc, a[h][1], b + 2, typename Math::element{});
+    };
+
+    // Sums are in units of the scales of the group at hand.
+    float2 unit = make_float2(1.0f, 1.0f);
+    std::uint32_t group = 0;
+    // Before the products of half h of a tile. Codes whose scale is 0 become 0, and leave the unit as it is.
+    const auto enter = [&](std::uint32_t tile, int h, const numbers& n, fragments& a, bool first) {
+      if constexpr (Span != span_kind::whole) {
+        const std::uint32_t now = min(w.group_of(tile * 64 + 32 * h), w.groups - 1);
+        const float2 scale = n[0].scale[Span == span_kind::run ? h : 0].floats(false);
+        if (__any_sync(0xffffffffu, scale.x == 0.0f || scale.y == 0.0f)) {
+#pragma unroll
+          for (int e = 0; e < 2; ++e)
+#pragma unroll
+            for (int hh = 0; hh < 2; ++hh)
+#pragma unroll
+              for (int i = 0; i < 4; ++i)
+                if ((Span == span_kind::tile || hh == h) && (i % 2 == 0 ? scale.x : scale.y) == 0.0f) a[hh][e][i] = 0;
+        }
+        if (!first && now == group) return;
+        group = now;
+        const float2 to = make_float2(scale.x == 0.0f ? unit.x : scale.x, scale.y == 0.0f ? unit.y : scale.y);
+        if (!first) {
+          const float2 ratio = make_float2(__fdividef(unit.x, to.x), __fdividef(unit.y, to.y));
+          wait_products<0>();
+          pin(acc);
+#pragma unroll
+          for (int i = 0; i < 4 * TokenTiles; ++i) acc[i] = __fmul_rn(acc[i], i % 4 < 2 ? ratio.x : ratio.y);
+        }
+        unit = to;
+      }
     };
 
     for (std::uint32_t piece = first_piece; piece < cut.pieces; piece += step) {
       const place at = place_of(piece);
-      const std::uint32_t row_tile = at.row_tile + warp;
-      const number_source<Span, Plain, 1> source(w, row_tile, lane);
-      tile_numbers<Span> numbers[2][1], next[2][1];
-      const auto load_numbers = [&](std::uint32_t pair) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) source.load(w, min(2 * pair + i, w.col_tiles - 1), lane, next[i]);
+      const number_source<Span, Plain, 1> source(w, at.row_tile + warp, lane);
+      numbers even, odd;
+      const auto load_numbers = [&](std::uint32_t tile, numbers& to) {
+        source.load(w, min(tile, w.col_tiles - 1), lane, to);
       };
-      load_numbers(first_pair);
+      const std::uint32_t begin = 2 * first_pair, end = 2 * last_pair;
 #pragma unroll
       for (int i = 0; i < 4 * TokenTiles; ++i) acc[i] = 0.0f;
       fragments a0, a1;
       std::uint32_t s0 = 0, s1 = 0;
-      if (first_pair < last_pair) decode(s0 = next_stage(), next[0][0], a0);
+      load_numbers(begin, even);
+      load_numbers(begin + 1, odd);
 
-      if constexpr (whole) {
-#pragma unroll 1
-        for (std::uint32_t pair = first_pair; pair < last_pair; ++pair) {
-          begin_products();
-          start(acc, s0, a0[0], 0, true);
-          start(acc, s0, a0[1], 1, true);
+      // Multiplies a tile from a, stage s; meanwhile decodes the next into b. Stage t, of the tile before, becomes the
+      // next one's.
+      const auto advance = [&](std::uint32_t tile, fragments& a, std::uint32_t s, numbers& n, fragments& b,
+                               std::uint32_t& t, const numbers& following) {
+        const bool more = tile + 1 < end;
+        uint4 raw[planes];
+        enter(tile, 0, n, a, tile == begin);
+        begin_products();
+        start(s, a, 0);
+        if constexpr (Span == span_kind::run) {    // half of the next is decoded beside each half
           commit_products();
           wait_products<1>();
-          if (pair != first_pair) release(s1);
-          decode(s1 = next_stage(), next[0][0], a1);
+          if (tile != begin) release(t);
+          if (more) {
+            load(t = next_stage(), raw);
+            decode(raw, following, 0, b);
+          }
+          enter(tile, 1, n, a, false);
           begin_products();
-          start(acc, s1, a1[0], 0, true);
-          start(acc, s1, a1[1], 1, true);
-          commit_products();
+        }
+        start(s, a, 1);
+        commit_products();
+        load_numbers(tile + 2, n);
+        if constexpr (Span != span_kind::run) {
           wait_products<1>();
-          release(s0);
-          if (pair + 1 < last_pair) decode(s0 = next_stage(), next[0][0], a0);
+          if (tile != begin) release(t);
+          if (more) {
+            load(t = next_stage(), raw);
+            decode(raw, following, 0, b);
+          }
         }
-        wait_products<0>();
-        pin(acc);
-        if (first_pair < last_pair) release(s1);
-      } else {
-        float d[4 * TokenTiles];
-        const auto add_scaled = [&](const number_pair& n) {
-          wait_products<0>();
-          pin(d);
-          const float2 scale = n.floats(!Plain && w.wide_scales);
-#pragma unroll
-          for (int i = 0; i < 4 * TokenTiles; ++i) acc[i] = __fmaf_rn(d[i], i % 4 < 2 ? scale.x : scale.y, acc[i]);
-        };
-#pragma unroll 1
-        for (std::uint32_t pair = first_pair; pair < last_pair; ++pair) {
-          const bool more = pair + 1 < last_pair;
-          numbers[0][0] = next[0][0];
-          numbers[1][0] = next[1][0];
-          if (more) load_numbers(pair + 1);
-          begin_products();
-          start(d, s0, a0[0], 0, false);
-          if constexpr (Span == span_kind::run) {
-            commit_products();
-            add_scaled(numbers[0][0].scale[0]);
-            begin_products();
-            start(d, s0, a0[1], 1, false);
-          } else {
-            start(d, s0, a0[1], 1, true);
-          }
-          commit_products();
-          decode(s1 = next_stage(), numbers[1][0], a1);
-          if (Span == span_kind::run || cut.every_tile) {
-            add_scaled(numbers[0][0].scale[Span == span_kind::run ? 1 : 0]);
-            release(s0);
-          }
-          begin_products();
-          start(d, s1, a1[0], 0, Span == span_kind::tile && !cut.every_tile);
-          if constexpr (Span == span_kind::run) {
-            commit_products();
-            add_scaled(numbers[1][0].scale[0]);
-            begin_products();
-            start(d, s1, a1[1], 1, false);
-          } else {
-            start(d, s1, a1[1], 1, true);
-          }
-          commit_products();
-          if (Span == span_kind::tile && !cut.every_tile) {
-            wait_products<1>();
-            release(s0);
-          }
-          if (more) decode(s0 = next_stage(), next[0][0], a0);
-          add_scaled(numbers[1][0].scale[Span == span_kind::run ? 1 : 0]);
-          release(s1);
-        }
+        if (more) decode(raw, following, 1, b);
+      };
+      if (begin < end) {
+        uint4 raw[planes];
+        load(s0 = next_stage(), raw);
+        decode(raw, even, 0, a0);
+        decode(raw, even, 1, a0);
       }
+#pragma unroll 1
+      for (std::uint32_t tile = begin; tile < end; tile += 2) {
+        advance(tile, a0, s0, even, a1, s1, odd);
+        advance(tile + 1, a1, s1, odd, a0, s0, even);
+      }
+      wait_products<0>();
+      pin(acc);
+      if (begin < end) release(s1);
 
+      if (Span == span_kind::whole) {
+        const std::size_t pair = w.pair(min(at.row_tile + warp, w.row_tiles - 1), 0, lane / 4);
+        unit = load_pair(w.scales, pair, !Plain && w.wide_scales).floats(!Plain && w.wide_scales);
+      }
+      const auto sum = [&](int i) { return __fmul_rn(acc[i], i % 4 < 2 ? unit.x : unit.y); };
       if (!cut.share_k || cut.cluster == 1) {
-        constexpr std::uint32_t rows = hopper_rows / 2;
-        auto* const part = reinterpret_cast<float*>(shared + memory::buffers_at + half * hopper_buffer);
+        auto* const part = reinterpret_cast<float*>(shared + memory::buffers_at + warp * hopper_buffer);
 #pragma unroll
         for (int first = 0; first < TokenTiles; first += hopper_written / 8) {
-          sync_threads(1 + half, 128);    // what was here is written
-          spill<1, hopper_written / 8>([&](int, int n, int i) { return acc[4 * (first + n) + i]; }, part, rows + 4,
-                                       warp % 4 * 16, lane);
-          sync_threads(1 + half, 128);
-          finish<Span, false>([&](std::uint32_t) { return static_cast<const float*>(part); }, 1, rows, 0,
-                              hopper_written, at.row_tile * 16 + half * rows, at.token + 8 * first, w, x, out,
-                              thread % 128, 128);
+          __syncwarp();    // what was here is written
+          spill<1, hopper_written / 8>([&](int, int n, int i) { return sum(4 * (first + n) + i); }, part, 20, 0, lane);
+          __syncwarp();
+          finish<span_kind::tile, false>([&](std::uint32_t) { return static_cast<const float*>(part); }, 1, 16, 0,
+                                         hopper_written, (at.row_tile + warp) * 16, at.token + 8 * first, w, x, out,
+                                         lane, 32);
         }
       } else {
-        auto* const parts = reinterpret_cast<float*>(shared);
         sync_threads(1, 256);    // nobody reads the ring any more
-        spill<1, TokenTiles>([&](int, int n, int i) { return acc[4 * n + i]; }, parts, hopper_rows + 4, warp * 16,
-                             lane);
+        spill<1, TokenTiles>([&](int, int n, int i) { return sum(4 * n + i); }, reinterpret_cast<float*>(shared),
+                             hopper_rows + 4, warp * 16, lane);
       }
     }
     if (cut.cluster > 1) {    // sums are written; or nobody leaves while others still send or arrive
@@ -289,8 +291,9 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       const place at = place_of(first_piece);
       const std::uint32_t count = tokens / cut.cluster;
       const auto* const parts = reinterpret_cast<const float*>(shared);
-      finish<Span, false>([&](std::uint32_t p) { return in_block(parts, p); }, cut.cluster, hopper_rows, count * rank,
-                          count * (rank + 1), at.row_tile * 16, at.token, w, x, out, thread, 256);
+      finish<span_kind::tile, false>([&](std::uint32_t p) { return in_block(parts, p); }, cut.cluster, hopper_rows,
+                                     count * rank, count * (rank + 1), at.row_tile * 16, at.token, w, x, out, thread,
+                                     256);
       arrive_in_cluster();    // nobody leaves before all have read
       wait_for_cluster();
     }

@@ -131,31 +131,27 @@ QLITE_DEVICE std::uint64_t rows_of_128_bytes(std::uint32_t address) {
   "%123, %124, %125, %126, %127"
 #define QLITE_CUDA_WGMMA_128(type)                                                                             \
   asm volatile(                                                                                                \
-      "{\n.reg .pred add;\nsetp.ne.b32 add, %69, 0;\n"                                                         \
       "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" QLITE_CUDA_0_63                        \
-      "}, {%64, %65, %66, %67}, %68, add, 1, 1, 0;\n}\n"                                                       \
+      "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 0;"                                                       \
       : QLITE_CUDA_D64(0)                                                                                      \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add))
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
 #define QLITE_CUDA_WGMMA_256(type)                                                                             \
   asm volatile(                                                                                                \
-      "{\n.reg .pred add;\nsetp.ne.b32 add, %133, 0;\n"                                                        \
       "wgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type " {" QLITE_CUDA_0_63 ", " QLITE_CUDA_64_127 \
-      "}, {%128, %129, %130, %131}, %132, add, 1, 1, 0;\n}\n"                                                  \
+      "}, {%128, %129, %130, %131}, %132, 1, 1, 1, 0;"                                                  \
       : QLITE_CUDA_D64(0), QLITE_CUDA_D64(64)                                                                  \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add))
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
 
-QLITE_DEVICE void multiply_async(float (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, int add, __half) {
+QLITE_DEVICE void multiply_async(float (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, __half) {
   QLITE_CUDA_WGMMA_128("f16");
 }
-QLITE_DEVICE void multiply_async(float (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, int add,
-                                 __nv_bfloat16) {
+QLITE_DEVICE void multiply_async(float (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, __nv_bfloat16) {
   QLITE_CUDA_WGMMA_128("bf16");
 }
-QLITE_DEVICE void multiply_async(float (&d)[128], const std::uint32_t (&a)[4], std::uint64_t b, int add, __half) {
+QLITE_DEVICE void multiply_async(float (&d)[128], const std::uint32_t (&a)[4], std::uint64_t b, __half) {
   QLITE_CUDA_WGMMA_256("f16");
 }
-QLITE_DEVICE void multiply_async(float (&d)[128], const std::uint32_t (&a)[4], std::uint64_t b, int add,
-                                 __nv_bfloat16) {
+QLITE_DEVICE void multiply_async(float (&d)[128], const std::uint32_t (&a)[4], std::uint64_t b, __nv_bfloat16) {
   QLITE_CUDA_WGMMA_256("bf16");
 }
 #undef QLITE_CUDA_WGMMA_256
