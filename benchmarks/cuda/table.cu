@@ -4,7 +4,8 @@
 //
 // Method: a CUDA graph of back-to-back launches over copies of the weights of at least 320 MB together (several times
 // the L2), replayed for 10 ms first, then until 12 ms or five replays have passed, whichever is later; the median of
-// those replays, divided by the number of launches. Before a kind is timed, its output is poisoned and compared with float64.
+// those replays, divided by the number of launches. For a ratio to cuBLAS its graph is replayed by turns with ours: large
+// products run at the card's power limit, and what ran before decides the clocks. Before a kind is timed, its output is poisoned and compared with float64.
 #include <cublasLt.h>
 #include <cublas_v2.h>
 
@@ -25,49 +26,82 @@ struct shape {
   std::size_t n, k;
 };
 
-/// Microseconds of a launch.
-template <class F>
-double time_of(int launches, cudaStream_t stream, F&& launch) {
-  cudaGraph_t graph;
-  cudaGraphExec_t executable;
-  require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
-  cudaError_t status = cudaSuccess;
-  for (int i = 0; i < launches && status == cudaSuccess; ++i) status = launch(i);
-  const cudaError_t end = cudaStreamEndCapture(stream, &graph);
-  if (status != cudaSuccess || end != cudaSuccess) {
-    static_cast<void>(cudaGetLastError());
-    return NAN;
+/// A graph of launches.
+class launches {
+ public:
+  template <class F>
+  launches(int count, cudaStream_t stream, F&& launch) : count_(count), stream_(stream) {
+    require(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
+    cudaError_t status = cudaSuccess;
+    for (int i = 0; i < count && status == cudaSuccess; ++i) status = launch(i);
+    const cudaError_t end = cudaStreamEndCapture(stream, &graph_);
+    if (status != cudaSuccess || end != cudaSuccess) {
+      static_cast<void>(cudaGetLastError());
+      return;
+    }
+    require(cudaGraphInstantiate(&executable_, graph_, 0), "instantiate");
+    cudaEventCreate(&begin_);
+    cudaEventCreate(&end_);
   }
-  require(cudaGraphInstantiate(&executable, graph, 0), "instantiate");
-  cudaEvent_t begin, stop;
-  cudaEventCreate(&begin);
-  cudaEventCreate(&stop);
-  std::vector<double> times;
-  double total = 0;
-  float warm = 0;    // the clocks too: what went before may have left the card idle
-  cudaEventRecord(begin, stream);
-  while (warm < 10) {
-    for (int i = 0; i < 2; ++i) cudaGraphLaunch(executable, stream);
-    cudaEventRecord(stop, stream);
-    require(cudaEventSynchronize(stop), "warm-up");
-    cudaEventElapsedTime(&warm, begin, stop);
+  launches(const launches&) = delete;
+  launches& operator=(const launches&) = delete;
+  ~launches() {
+    if (executable_ == nullptr) return;
+    cudaGraphExecDestroy(executable_);
+    cudaGraphDestroy(graph_);
+    cudaEventDestroy(begin_);
+    cudaEventDestroy(end_);
   }
-  while ((times.size() < 5 || total < 12e3) && times.size() < 40) {
-    cudaEventRecord(begin, stream);
-    cudaGraphLaunch(executable, stream);
-    cudaEventRecord(stop, stream);
-    require(cudaEventSynchronize(stop), "replay");
+  bool valid() const { return executable_ != nullptr; }
+  /// Microseconds of a replay.
+  double replay() {
+    cudaEventRecord(begin_, stream_);
+    cudaGraphLaunch(executable_, stream_);
+    cudaEventRecord(end_, stream_);
+    require(cudaEventSynchronize(end_), "replay");
     float ms = 0;
-    cudaEventElapsedTime(&ms, begin, stop);
-    times.push_back(1e3 * static_cast<double>(ms));
-    total += times.back();
+    cudaEventElapsedTime(&ms, begin_, end_);
+    return 1e3 * static_cast<double>(ms);
   }
-  std::sort(times.begin(), times.end());
-  cudaGraphExecDestroy(executable);
-  cudaGraphDestroy(graph);
-  cudaEventDestroy(begin);
-  cudaEventDestroy(stop);
-  return times[times.size() / 2] / launches;
+  int count() const { return count_; }
+
+ private:
+  int count_;
+  cudaStream_t stream_;
+  cudaGraph_t graph_ = nullptr;
+  cudaGraphExec_t executable_ = nullptr;
+  cudaEvent_t begin_{}, end_{};
+};
+
+/// Microseconds of a launch of each: they are replayed by turns, so that all see the same clocks.
+std::vector<double> times_of(const std::vector<launches*>& all) {
+  std::vector<double> medians(all.size(), NAN);
+  std::vector<std::vector<double>> times(all.size());
+  const auto round = [&]() {
+    double sum = 0;
+    for (std::size_t i = 0; i < all.size(); ++i)
+      if (all[i]->valid()) {
+        times[i].push_back(all[i]->replay());
+        sum += times[i].back();
+      }
+    return sum;
+  };
+  double total = 0;
+  for (int i = 0; i < 2 || (total < 10e3 && i < 20); ++i) total += round();    // warm-up
+  for (std::vector<double>& t : times) t.clear();
+  total = 0;
+  for (int i = 0; i < 5 || (total < 12e3 * static_cast<double>(all.size()) && i < 40); ++i) total += round();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    if (times[i].empty()) continue;
+    std::sort(times[i].begin(), times[i].end());
+    medians[i] = times[i][times[i].size() / 2] / all[i]->count();
+  }
+  return medians;
+}
+template <class F>
+double time_of(int count, cudaStream_t stream, F&& launch) {
+  launches l(count, stream, launch);
+  return times_of({&l})[0];
 }
 
 int launches_for(int copies) { return std::max(10, copies); }
@@ -86,7 +120,8 @@ class cublas_half {
     fill_values<<<1024, 256>>>(x_.data(), most_rows * s.k, 1.0f, 0.0f);
     require(cudaDeviceSynchronize(), "cublas set-up");
   }
-  double time(std::size_t m, cudaStream_t stream) {
+  /// Products with m rows of X.
+  std::unique_ptr<launches> products(std::size_t m, cudaStream_t stream) {
     cublasSetStream(handle_, stream);
     const float one = 1.0f, zero = 0.0f;
     const auto n = static_cast<int>(s_.n), k = static_cast<int>(s_.k);
@@ -99,7 +134,7 @@ class cublas_half {
     };
     launch(0);
     cudaStreamSynchronize(stream);
-    return time_of(launches_for(copies_), stream, launch);
+    return std::make_unique<launches>(launches_for(copies_), stream, launch);
   }
 
  private:
@@ -314,14 +349,14 @@ int main(int argc, char** argv) {
       const std::size_t most = *std::max_element(rows.begin(), rows.end());
       std::printf("\nN x K = %zu x %zu\n%-20s", s.n, s.k, "us, M =");
       for (std::size_t m : rows) std::printf(" %8zu", m);
-      std::map<std::size_t, double> cublas;
+      std::unique_ptr<cublas_half> cublas;
       if (peers) {
-        cublas_half reference(s, most, handle);
+        cublas = std::make_unique<cublas_half>(s, most, handle);
         std::printf("\n%-20s", "cuBLAS float16");
         for (std::size_t m : rows) {
-          cublas[m] = reference.time(m, stream);
-          std::printf(" %8.1f", cublas[m]);
-          record("cublas_float16", s, m, cublas[m], 0, 0, 0);
+          const double t = times_of({cublas->products(m, stream).get()})[0];
+          std::printf(" %8.1f", t);
+          record("cublas_float16", s, m, t, 0, 0, 0);
           std::fflush(stdout);
         }
       }
@@ -347,13 +382,18 @@ int main(int argc, char** argv) {
         std::printf("\n%-20s", name.c_str());
         for (std::size_t m : rows) {
           const double error = check ? kind->error(m, cut{}, stream) : 0;
-          const double t = time_of(launches_for(kind->copies()), stream,
-                                   [&](int i) { return kind->run(m, i % kind->copies(), cut{}, stream); });
+          launches own(launches_for(kind->copies()), stream,
+                       [&](int i) { return kind->run(m, i % kind->copies(), cut{}, stream); });
+          std::vector<launches*> both{&own};
+          const std::unique_ptr<launches> theirs = cublas ? cublas->products(m, stream) : nullptr;
+          if (theirs) both.push_back(theirs.get());
+          const std::vector<double> times = times_of(both);
+          const double t = times[0];
           const bool integer = name.find("a8") != std::string::npos;
           const bool right = !check || error < (integer ? 2e-2 : name.find("bf16") != std::string::npos ? 4e-3 : 5e-4);
           all_right = all_right && right;
           std::printf(" %8.1f%s", t, right ? "" : "!");
-          ratios.push_back(cublas.count(m) ? cublas[m] / t : 0);
+          ratios.push_back(theirs ? times[1] / t : 0);
           floors.push_back(t / floor);
           record(name, s, m, t, ratios.back() > 0 ? ratios.back() : 1e-9, floors.back(), error);
           std::fflush(stdout);

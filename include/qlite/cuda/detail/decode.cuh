@@ -27,39 +27,6 @@ QLITE_DEVICE std::uint32_t sixteenth_plus(std::uint32_t a, std::uint32_t b) {
   return *reinterpret_cast<const std::uint32_t*>(&r);
 }
 
-/// From the order of detail/layout.cuh, where a lane has runs of 8 k, to the order of k itself, which a product needs
-/// whose other operand stays in memory (wgmma's). Of 32 k, lane t of the four of a row has four pairs v at
-/// k = 8 t + 2 v + i; it ends with those at k = 8 v + 2 t + i. A word holds pair 2 e in bytes 0 and 2, 2 e + 1 in bytes 1
-/// and 3, before and after. The transposition goes by halves: by pairs of words between lanes two apart, then by pairs
-/// of bytes between neighbours.
-struct quad_transposer {
-  bool upper;                            // of the lanes two apart
-  std::uint32_t give, first, second;     // byte selectors
-  QLITE_DEVICE explicit quad_transposer(std::uint32_t lane)
-      : upper((lane & 2) != 0),
-        give((lane & 1) != 0 ? 0x6420u : 0x7531u),
-        first((lane & 1) != 0 ? 0x3514u : 0x5240u),
-        second((lane & 1) != 0 ? 0x3716u : 0x7260u) {}
-  QLITE_DEVICE void operator()(std::uint32_t& w0, std::uint32_t& w1) const {
-    const std::uint32_t far = __shfl_xor_sync(0xffffffffu, upper ? w0 : w1, 2);
-    const std::uint32_t u0 = upper ? far : w0, u1 = upper ? w1 : far;
-    const std::uint32_t near = __shfl_xor_sync(0xffffffffu, __byte_perm(u0, u1, give), 1);
-    w0 = __byte_perm(u0, near, first);
-    w1 = __byte_perm(u1, near, second);
-  }
-  QLITE_DEVICE void operator()(uint4 (&raw)[1]) const {    // int4: words 2 h + e
-    (*this)(raw[0].x, raw[0].y);
-    (*this)(raw[0].z, raw[0].w);
-  }
-  QLITE_DEVICE void operator()(uint4 (&raw)[2]) const {    // int8: plane h, words 2 e + r
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      (*this)(raw[h].x, raw[h].z);
-      (*this)(raw[h].y, raw[h].w);
-    }
-  }
-};
-
 /// Arithmetic with activations of T, 16 bits: a tile takes four steps of 16 k.
 template <class T>
 struct float_math {

@@ -81,7 +81,7 @@ struct launcher {
   template <int TokenTiles>
   cudaError_t hopper(unsigned cluster, int multiprocessors) const noexcept {
     const auto kernel = hopper_kernel<Math, Bits, Span, Plain, TokenTiles, Out>;
-    constexpr std::uint32_t tile_words = 64 * Bits / 4;    // of 8 bytes
+    constexpr std::uint32_t tile_rows_of_64 = 2 * Bits;    // rows of 64 bytes of a tile
     hopper_cut cut{};
     cut.share_k = cluster > 1;
     const std::uint32_t row_blocks = (w.row_tiles + hopper_row_tiles - 1) / hopper_row_tiles;
@@ -93,22 +93,27 @@ struct launcher {
     cut.pieces = static_cast<std::uint32_t>(pieces);
     CUtensorMap x_map, code_map;
     constexpr bool half = std::is_same_v<typename Math::element, __half>;
-    const boxed_matrix activations{x.data,
-                                   half ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-                                   x.cols,
-                                   x.rows,
-                                   x.rows > 1 ? x.row_bytes : 2 * std::size_t{x.cols},
-                                   64,
-                                   8 * TokenTiles / (cut.share_k ? 1 : cut.cluster),
-                                   true};
-    const boxed_matrix codes{w.codes,
-                             CU_TENSOR_MAP_DATA_TYPE_UINT64,
-                             std::size_t{w.col_tiles} * tile_words,
-                             w.row_tiles,
-                             std::size_t{w.col_tiles} * tile_words * 8,
-                             tile_words,
-                             hopper_row_tiles,
-                             false};
+    boxed_matrices activations{}, codes{};
+    activations.data = x.data;
+    activations.type = half ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+    activations.cols = x.cols;
+    activations.rows = x.rows;
+    activations.matrices = 1;
+    activations.row_bytes = x.rows > 1 ? x.row_bytes : 2 * std::size_t{x.cols};
+    activations.box_cols = 64;
+    activations.box_rows = 8 * TokenTiles / (cut.share_k ? 1 : cut.cluster);
+    activations.box_matrices = 1;
+    activations.swizzle = CU_TENSOR_MAP_SWIZZLE_128B;
+    codes.data = w.codes;
+    codes.type = CU_TENSOR_MAP_DATA_TYPE_UINT64;
+    codes.cols = codes.box_cols = 8;
+    codes.rows = std::size_t{w.col_tiles} * tile_rows_of_64;
+    codes.matrices = w.row_tiles;
+    codes.row_bytes = 64;
+    codes.matrix_bytes = 64 * codes.rows;
+    codes.box_rows = tile_rows_of_64;
+    codes.box_matrices = hopper_row_tiles;
+    codes.swizzle = CU_TENSOR_MAP_SWIZZLE_64B;
     QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(activations, x_map));
     QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(codes, code_map));
     const std::size_t at_once = static_cast<std::size_t>(multiprocessors) / cut.cluster;

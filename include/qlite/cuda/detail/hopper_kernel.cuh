@@ -44,6 +44,145 @@ struct hopper_memory {
   static_assert(stages * stage >= 8 * TokenTiles * (hopper_rows + 4) * sizeof(float), "sums fit into the ring");
 };
 
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+
+/// Reads the codes of a tile from shared memory in the order of k itself, which a product needs whose other operand
+/// stays in memory. Of 32 k, lane t of the four of a row has four pairs v packed at k = 8 t + 2 v + i; it is to have
+/// those at k = 8 v + 2 t + i, in the same places. So it reads the word that holds its pair of each of the four, and
+/// takes that pair, bytes j and j + 2, out of each. The copy engine leaves chunk c of 16 bytes of row g (64 bytes) at
+/// c ^ (g / 2 % 4) (its swizzle of 64 bytes), so that no two of the words lie in the same bank.
+template <int Bits>
+struct code_reader {
+  using word = std::conditional_t<Bits == 4, std::uint32_t, uint2>;    // int8: of rows g and g + 8
+  std::uint32_t at[4], pair;
+
+  /// `tile`: address of the warp's tile in the first stage.
+  QLITE_DEVICE code_reader(std::uint32_t tile, std::uint32_t lane) : pair(keep((lane & 1) != 0 ? 0x7351u : 0x6240u)) {
+    const std::uint32_t g = lane / 4;
+#pragma unroll
+    for (std::uint32_t c = 0; c < 4; ++c)
+      at[c] = keep(tile + 64 * g + 16 * (c ^ (g / 2 % 4)) + static_cast<std::uint32_t>(sizeof(word)) * (lane / 2 % 2));
+  }
+  QLITE_DEVICE void load(std::uint32_t stage, word (&to)[2][4]) const {
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+#pragma unroll
+      for (int c = 0; c < 4; ++c) load_shared(to[h][c], at[c] + stage + (Bits == 4 ? 8 : 512) * h);
+  }
+  /// The words of detail/layout.cuh.
+  QLITE_DEVICE void merge(const std::uint32_t (&from)[2][4], uint4 (&raw)[1]) const {
+    raw[0].x = __byte_perm(from[0][0], from[0][1], pair);
+    raw[0].y = __byte_perm(from[0][2], from[0][3], pair);
+    raw[0].z = __byte_perm(from[1][0], from[1][1], pair);
+    raw[0].w = __byte_perm(from[1][2], from[1][3], pair);
+  }
+  QLITE_DEVICE void merge(const uint2 (&from)[2][4], uint4 (&raw)[2]) const {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      raw[h].x = __byte_perm(from[h][0].x, from[h][1].x, pair);
+      raw[h].y = __byte_perm(from[h][0].y, from[h][1].y, pair);
+      raw[h].z = __byte_perm(from[h][2].x, from[h][3].x, pair);
+      raw[h].w = __byte_perm(from[h][2].y, from[h][3].y, pair);
+    }
+  }
+};
+
+/// Goes from group to group along K, in steps of a tile (span_kind::tile) or half a tile (run). The tensor core's sums are
+/// in units of the scales of the group at hand. What the next group needs is prepared while products are under way.
+template <span_kind Span>
+struct group_cursor {
+  static constexpr std::uint32_t halves = Span == span_kind::run ? 2 : 1;
+
+  struct numbers {
+    float2 unit;               // the scales of this lane's rows
+    std::uint32_t kept[2];     // masks of fragments: 0 where a scale is 0
+    bool some_zero;            // of any lane
+  };
+  numbers now, then;
+  float2 ratio;                // what sums in the unit at hand are multiplied by to be in the next
+  const std::byte* next;       // scales of this lane's rows, of the group to load
+  std::uint32_t left;          // groups behind that one
+  std::uint32_t size, end;     // steps of a group, and the one where the next group begins
+  std::uint32_t ahead;         // scales of the group after the next
+
+  QLITE_DEVICE group_cursor(const weights& w, std::size_t pair, std::uint32_t tile) {
+    now.unit = make_float2(1.0f, 1.0f);
+    if constexpr (Span != span_kind::whole) {
+      size = w.groups == 1 ? 0xffffffffu : w.group / (64 / halves);
+      const std::uint32_t group = min(tile * halves / size, w.groups - 1);
+      end = w.groups == 1 ? size : (group + 1) * size;
+      next = w.scales + 4 * pair + 32 * std::size_t{group};
+      left = w.groups - 1 - group;
+      ahead = load();
+      prepare();
+      now = then;
+      prepare();
+    }
+  }
+  /// Products of the first step of a group are under way.
+  QLITE_DEVICE void prepare() {
+    then.unit = __half22float2(*reinterpret_cast<const __half2*>(&ahead));
+    ahead = load();
+    then.some_zero = __any_sync(0xffffffffu, then.unit.x == 0.0f || then.unit.y == 0.0f);
+    then.kept[0] = then.unit.x == 0.0f ? 0u : ~0u;
+    then.kept[1] = then.unit.y == 0.0f ? 0u : ~0u;
+    // A scale of 0 leaves the unit as it is: the codes become 0 instead.
+    if (then.unit.x == 0.0f) then.unit.x = now.unit.x;
+    if (then.unit.y == 0.0f) then.unit.y = now.unit.y;
+    ratio = make_float2(__fmul_rn(now.unit.x, reciprocal(then.unit.x)), __fmul_rn(now.unit.y, reciprocal(then.unit.y)));
+  }
+  /// Before the products of half h of a tile (or of the whole tile), whose codes are a; whether it begins a group.
+  template <int N>
+  QLITE_DEVICE bool enter(std::uint32_t tile, int h, float (&acc)[N], std::uint32_t (&a)[2][2][4]) {
+    if constexpr (Span == span_kind::whole) return false;
+    const bool begins = tile * halves + h == end;
+    if (begins) {
+      now = then;
+      end += size;
+      wait_products<0>();
+      pin(acc);
+#pragma unroll
+      for (int i = 0; i < N; ++i) acc[i] = __fmul_rn(acc[i], i % 4 < 2 ? ratio.x : ratio.y);
+    }
+    if (now.some_zero) {
+#pragma unroll
+      for (int hh = 0; hh < 2; ++hh)
+        if (Span == span_kind::tile || hh == h) {
+#pragma unroll
+          for (int i = 0; i < 8; ++i) a[hh][i / 4][i % 4] &= now.kept[i % 2];
+        }
+    }
+    return begins;
+  }
+
+ private:
+  QLITE_DEVICE std::uint32_t load() {
+    const std::uint32_t scales = __ldg(reinterpret_cast<const unsigned*>(next));
+    if (left != 0) next += 32, --left;
+    return scales;
+  }
+};
+
+/// Zero points of this lane's rows for the halves of tiles.
+template <span_kind Span, bool Plain>
+struct zero_cursor {
+  const std::uint8_t* from;
+
+  QLITE_DEVICE zero_cursor(const weights& w, std::size_t pair) : from(Plain || w.zeros == nullptr ? nullptr : w.zeros + 2 * pair) {}
+  QLITE_DEVICE void load(const weights& w, std::uint32_t tile, std::uint32_t (&to)[2]) const {
+#pragma unroll
+    for (std::uint32_t h = 0; h < (Span == span_kind::run ? 2 : 1); ++h) {
+      to[h] = w.bias * 0x0101u;
+      if (!Plain && from != nullptr) {
+        const std::uint32_t group = min(w.group_of(tile * 64 + 32 * h), w.groups - 1);
+        to[h] = __ldg(reinterpret_cast<const unsigned short*>(from + 16 * std::size_t{group}));
+      }
+    }
+  }
+};
+
+#endif
+
 /// How a launch is cut. Pieces of work are ordered in strips of `strip` token blocks, so that what is multiplied at one
 /// time fits into the L2.
 struct hopper_cut {
@@ -108,7 +247,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
           const std::uint32_t to = base + slot * memory::stage, barrier = full + 8 * slot;
           wait_barrier(empty + 8 * slot, parity);
           arrive_expecting(barrier, memory::stage);
-          copy_box(to + memory::x_bytes, code_map, tile * (tile_size / 8), at.row_tile, barrier);
+          copy_block(to + memory::x_bytes, code_map, tile * (tile_size / 64), at.row_tile, barrier);
           if (multicast)
             copy_box_to_blocks(to + rank * (memory::x_bytes / 2), x_map, tile * 64, at.token + rank * (tokens / 2),
                                barrier, 3);
@@ -130,11 +269,10 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
   } else {
     take_registers<232>();
     const std::uint32_t thread = threadIdx.x - 128, warp = thread / 32;
-    const quad_transposer transpose(lane);
-    const typename Math::zeros no_zeros = Math::template make_zeros<Bits>(w.bias * 0x0101u);
+    const code_reader<Bits> reader(base + memory::x_bytes + warp * tile_size, lane);
     float acc[4 * TokenTiles];
     using fragments = std::uint32_t[2][2][4];
-    using numbers = tile_numbers<Span>[1];
+    using words = typename code_reader<Bits>::word[2][4];
 
     std::uint32_t slot = 0, parity = 0;
     // Waits for the next stage; its slot.
@@ -144,21 +282,13 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       if (++slot == stages) slot = 0, parity ^= 1;
       return s;
     };
+    const bool releases = lane < (multicast ? cut.cluster : 1);
+    const std::uint32_t release_at = keep(cluster_address(empty, multicast ? lane % cut.cluster : rank));
     const auto release = [&](std::uint32_t s) {
-      if (lane < (multicast ? cut.cluster : 1))
-        arrive_remotely(cluster_address(empty + 8 * s, multicast ? lane : rank));
+      if (releases) arrive_remotely(release_at + 8 * s);
     };
-    const auto load = [&](std::uint32_t s, uint4(&raw)[planes]) {
-#pragma unroll
-      for (int p = 0; p < planes; ++p)
-        raw[p] = *reinterpret_cast<const uint4*>(shared + s * memory::stage + memory::x_bytes + warp * tile_size +
-                                                 512 * p + 16 * lane);
-      transpose(raw);
-    };
-    const auto decode = [&](const uint4(&raw)[planes], const numbers& n, int h, fragments& a) {
-      typename Math::zeros z = no_zeros;
-      if (!Plain && w.zeros != nullptr) z = Math::template make_zeros<Bits>(n[0].zeros[Span == span_kind::run ? h : 0]);
-      Math::decode(raw, h, z, a[h]);
+    const auto decode = [&](const uint4(&raw)[planes], std::uint32_t zeros, int h, fragments& a) {
+      Math::decode(raw, h, Math::template make_zeros<Bits>(zeros), a[h]);
     };
     // Starts the products of half h of a tile.
     const auto start = [&](std::uint32_t s, const fragments& a, int h) {
@@ -167,104 +297,76 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       multiply_async(acc, a[h][1], b + 2, typename Math::element{});
     };
 
-    // Sums are in units of the scales of the group at hand.
-    float2 unit = make_float2(1.0f, 1.0f);
-    std::uint32_t group = 0;
-    // Before the products of half h of a tile. Codes whose scale is 0 become 0, and leave the unit as it is.
-    const auto enter = [&](std::uint32_t tile, int h, const numbers& n, fragments& a, bool first) {
-      if constexpr (Span != span_kind::whole) {
-        const std::uint32_t now = min(w.group_of(tile * 64 + 32 * h), w.groups - 1);
-        const float2 scale = n[0].scale[Span == span_kind::run ? h : 0].floats(false);
-        if (__any_sync(0xffffffffu, scale.x == 0.0f || scale.y == 0.0f)) {
-#pragma unroll
-          for (int e = 0; e < 2; ++e)
-#pragma unroll
-            for (int hh = 0; hh < 2; ++hh)
-#pragma unroll
-              for (int i = 0; i < 4; ++i)
-                if ((Span == span_kind::tile || hh == h) && (i % 2 == 0 ? scale.x : scale.y) == 0.0f) a[hh][e][i] = 0;
-        }
-        if (!first && now == group) return;
-        group = now;
-        const float2 to = make_float2(scale.x == 0.0f ? unit.x : scale.x, scale.y == 0.0f ? unit.y : scale.y);
-        if (!first) {
-          const float2 ratio = make_float2(__fdividef(unit.x, to.x), __fdividef(unit.y, to.y));
-          wait_products<0>();
-          pin(acc);
-#pragma unroll
-          for (int i = 0; i < 4 * TokenTiles; ++i) acc[i] = __fmul_rn(acc[i], i % 4 < 2 ? ratio.x : ratio.y);
-        }
-        unit = to;
-      }
-    };
-
     for (std::uint32_t piece = first_piece; piece < cut.pieces; piece += step) {
       const place at = place_of(piece);
-      const number_source<Span, Plain, 1> source(w, at.row_tile + warp, lane);
-      numbers even, odd;
-      const auto load_numbers = [&](std::uint32_t tile, numbers& to) {
-        source.load(w, min(tile, w.col_tiles - 1), lane, to);
-      };
+      const std::size_t pair = w.pair(min(at.row_tile + warp, w.row_tiles - 1), 0, lane / 4);
+      group_cursor<Span> groups(w, pair, 2 * first_pair);
+      zero_cursor<Span, Plain> zeros(w, pair);
       const std::uint32_t begin = 2 * first_pair, end = 2 * last_pair;
 #pragma unroll
       for (int i = 0; i < 4 * TokenTiles; ++i) acc[i] = 0.0f;
       fragments a0, a1;
-      std::uint32_t s0 = 0, s1 = 0;
-      load_numbers(begin, even);
-      load_numbers(begin + 1, odd);
+      std::uint32_t s0 = 0, s1 = 0, z0[2], z1[2];
+      zeros.load(w, begin, z0);
+      zeros.load(w, begin + 1, z1);
 
-      // Multiplies a tile from a, stage s; meanwhile decodes the next into b. Stage t, of the tile before, becomes the
-      // next one's.
-      const auto advance = [&](std::uint32_t tile, fragments& a, std::uint32_t s, numbers& n, fragments& b,
-                               std::uint32_t& t, const numbers& following) {
-        const bool more = tile + 1 < end;
+      // Multiplies a tile from a, stage s; meanwhile decodes the next into b, with zero points z. Stage t, of the tile
+      // before, becomes the next one's.
+      const auto advance = [&](std::uint32_t tile, fragments& a, std::uint32_t s, fragments& b, std::uint32_t& t,
+                               std::uint32_t(&z)[2]) {
+        const std::uint32_t done = t;
+        words packed;
         uint4 raw[planes];
-        enter(tile, 0, n, a, tile == begin);
+        if (tile + 1 < end) {
+          t = next_stage();
+          reader.load(t * memory::stage, packed);
+        }
+        bool begins = groups.enter(tile, 0, acc, a);
         begin_products();
         start(s, a, 0);
         if constexpr (Span == span_kind::run) {    // half of the next is decoded beside each half
           commit_products();
+          if (begins) groups.prepare();
           wait_products<1>();
-          if (tile != begin) release(t);
-          if (more) {
-            load(t = next_stage(), raw);
-            decode(raw, following, 0, b);
-          }
-          enter(tile, 1, n, a, false);
+          if (tile != begin) release(done);
+          reader.merge(packed, raw);
+          decode(raw, z[0], 0, b);
+          begins = groups.enter(tile, 1, acc, a);
           begin_products();
         }
         start(s, a, 1);
         commit_products();
-        load_numbers(tile + 2, n);
+        if (begins) groups.prepare();
         if constexpr (Span != span_kind::run) {
           wait_products<1>();
-          if (tile != begin) release(t);
-          if (more) {
-            load(t = next_stage(), raw);
-            decode(raw, following, 0, b);
-          }
+          if (tile != begin) release(done);
+          reader.merge(packed, raw);
+          decode(raw, z[0], 0, b);
         }
-        if (more) decode(raw, following, 1, b);
+        decode(raw, z[Span == span_kind::run ? 1 : 0], 1, b);
+        zeros.load(w, tile + 3, z);
       };
       if (begin < end) {
+        words packed;
         uint4 raw[planes];
-        load(s0 = next_stage(), raw);
-        decode(raw, even, 0, a0);
-        decode(raw, even, 1, a0);
+        reader.load((s0 = next_stage()) * memory::stage, packed);
+        reader.merge(packed, raw);
+        decode(raw, z0[0], 0, a0);
+        decode(raw, z0[Span == span_kind::run ? 1 : 0], 1, a0);
+        zeros.load(w, begin + 2, z0);
       }
 #pragma unroll 1
       for (std::uint32_t tile = begin; tile < end; tile += 2) {
-        advance(tile, a0, s0, even, a1, s1, odd);
-        advance(tile + 1, a1, s1, odd, a0, s0, even);
+        advance(tile, a0, s0, a1, s1, z1);
+        advance(tile + 1, a1, s1, a0, s0, z0);
       }
       wait_products<0>();
       pin(acc);
       if (begin < end) release(s1);
 
-      if (Span == span_kind::whole) {
-        const std::size_t pair = w.pair(min(at.row_tile + warp, w.row_tiles - 1), 0, lane / 4);
+      float2 unit = groups.now.unit;
+      if (Span == span_kind::whole)
         unit = load_pair(w.scales, pair, !Plain && w.wide_scales).floats(!Plain && w.wide_scales);
-      }
       const auto sum = [&](int i) { return __fmul_rn(acc[i], i % 4 < 2 ? unit.x : unit.y); };
       if (!cut.share_k || cut.cluster == 1) {
         auto* const part = reinterpret_cast<float*>(shared + memory::buffers_at + warp * hopper_buffer);

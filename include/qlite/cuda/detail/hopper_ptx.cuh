@@ -29,6 +29,21 @@ QLITE_DEVICE std::uint32_t cluster_address(std::uint32_t address, std::uint32_t 
   return to;
 }
 
+QLITE_DEVICE void load_shared(std::uint32_t& to, std::uint32_t address) {
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(to) : "r"(address) : "memory");
+}
+QLITE_DEVICE void load_shared(uint2& to, std::uint32_t address) {
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(to.x), "=r"(to.y) : "r"(address) : "memory");
+}
+/// x, in a way that the assembler does not see through: it would rather compute x anew in every step of a loop than give
+/// it one of the many registers that a consumer has.
+QLITE_DEVICE std::uint32_t keep(std::uint32_t x) { return __shfl_sync(0xffffffffu, x, threadIdx.x % 32); }
+QLITE_DEVICE float reciprocal(float x) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+
 QLITE_DEVICE void init_barrier(std::uint32_t barrier, std::uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }
@@ -66,7 +81,16 @@ QLITE_DEVICE void copy_box(std::uint32_t to, const CUtensorMap& matrix, std::uin
       "l"(&matrix), "r"(column), "r"(row), "r"(barrier)
       : "memory");
 }
-/// The same to the same place in all blocks of a mask; each block's own barrier counts.
+/// A box of matrices: its first column, from a row and a matrix on.
+QLITE_DEVICE void copy_block(std::uint32_t to, const CUtensorMap& matrices, std::uint32_t row, std::uint32_t matrix,
+                             std::uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(
+          to),
+      "l"(&matrices), "r"(0), "r"(row), "r"(matrix), "r"(barrier)
+      : "memory");
+}
+/// A box of a matrix to the same place in all blocks of a mask; each block's own barrier counts.
 QLITE_DEVICE void copy_box_to_blocks(std::uint32_t to, const CUtensorMap& matrix, std::uint32_t column,
                                      std::uint32_t row, std::uint32_t barrier, std::uint16_t blocks) {
   asm volatile(
