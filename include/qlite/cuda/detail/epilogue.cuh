@@ -150,6 +150,7 @@ QLITE_INLINE bool fits(const epilogue::chained<A, B>& e, std::size_t rows, std::
 /// Where results go: Y [m, n] through an epilogue.
 template <class T, class E>
 struct output {
+  using element = T;
   T* data;
   std::size_t stride;
   std::uint32_t rows, columns;    // M tokens, N
@@ -158,6 +159,23 @@ struct output {
 
   QLITE_DEVICE T value(float y, std::size_t row, std::size_t column) const {
     return from_float<T>(epilogue(y, row, column));
+  }
+  /// Eight finished results of 16 bits, of columns column ... of a row; those beyond Y are left out. column is a multiple
+  /// of eight.
+  QLITE_DEVICE void store_run(const uint4& run, std::uint32_t row, std::uint32_t column) const {
+    if (row >= rows || column >= columns) return;
+    T* const to = data + row * stride + column;
+    if (quads && column + 8 <= columns) {
+      reinterpret_cast<uint2*>(to)[0] = make_uint2(run.x, run.y);
+      reinterpret_cast<uint2*>(to)[1] = make_uint2(run.z, run.w);
+    } else {
+      const std::uint32_t words[4] = {run.x, run.y, run.z, run.w};
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const auto bits = static_cast<unsigned short>(words[i / 2] >> (16 * (i % 2)));
+        if (column + i < columns) reinterpret_cast<unsigned short*>(to)[i] = bits;
+      }
+    }
   }
   /// Columns column ... column + 3 of a row, of which those beyond N are left out. column is a multiple of four.
   QLITE_DEVICE void store(const float (&y)[4], std::uint32_t row, std::uint32_t column) const {

@@ -181,6 +181,59 @@ struct zero_cursor {
   }
 };
 
+/// Writes a warp's sums, 16 rows of W by TokenTiles x 8 tokens, through shared memory of its own, where lanes exchange
+/// them for runs of a row of Y. `sum(i)` is number i of the accumulator.
+template <int TokenTiles, class Sum, class Out>
+QLITE_DEVICE void write_sums(Sum&& sum, std::byte* buffer, std::uint32_t row, std::uint32_t token, const weights& w,
+                             const inputs& x, const Out& out, std::uint32_t lane) {
+  constexpr int batch = hopper_written / 8;
+  if constexpr (sizeof(typename Out::element) == 2) {
+    // Results are rounded where they are, and stored as matrices of 8 x 8, transposed: 32 bytes for each token, its
+    // halves exchanged for every other four tokens, so that no two of eight rows lie in the same bank.
+    const std::uint32_t g = lane / 4, t = lane % 4;
+    const bool inside = row + 16 <= out.columns && token + 8 * TokenTiles <= out.rows;
+    const auto place = [](std::uint32_t m, std::uint32_t half) { return 32 * m + 16 * (half ^ (m / 4 % 2)); };
+    const std::uint32_t from = shared_address(buffer), to = from + place(lane / 16 * 8 + lane % 8, lane / 8 % 2);
+    const std::uint32_t read_at = from + place(lane / 2, lane % 2);
+#pragma unroll
+    for (int first = 0; first < TokenTiles; first += batch) {
+      __syncwarp();    // what was here is written
+#pragma unroll
+      for (int n = first; n < first + batch; n += 2) {
+        std::uint32_t packed[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {    // rows g and g + 8 of a token tile, then of the next
+          const std::uint32_t column = row + g + 8 * (i % 2), m = token + 8 * (n + i / 2) + 2 * t;
+          typename Out::element pair[2]{};
+#pragma unroll
+          for (int j = 0; j < 2; ++j)
+            if (inside || (column < out.columns && m + j < out.rows))
+              pair[j] = out.value(sum(4 * (n + i / 2) + 2 * (i % 2) + j), m + j, column);
+          std::memcpy(&packed[i], pair, 4);
+        }
+        store_transposed(to + 64 * 4 * (n - first), packed);
+      }
+      __syncwarp();
+#pragma unroll
+      for (int n = 0; n < batch; n += 2) {
+        uint4 run;
+        load_shared(run, read_at + 64 * 4 * n);
+        out.store_run(run, token + 8 * (first + n) + lane / 2, row + 8 * (lane % 2));
+      }
+    }
+  } else {
+    auto* const part = reinterpret_cast<float*>(buffer);
+#pragma unroll
+    for (int first = 0; first < TokenTiles; first += batch) {
+      __syncwarp();
+      spill<1, batch>([&](int, int n, int i) { return sum(4 * (first + n) + i); }, part, 20, 0, lane);
+      __syncwarp();
+      finish<span_kind::tile, false>([&](std::uint32_t) { return static_cast<const float*>(part); }, 1, 16, 0,
+                                     hopper_written, row, token + 8 * first, w, x, out, lane, 32);
+    }
+  }
+}
+
 #endif
 
 /// How a launch is cut. Pieces of work are ordered in strips of `strip` token blocks, so that what is multiplied at one
@@ -346,6 +399,10 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
         decode(raw, z[Span == span_kind::run ? 1 : 0], 1, b);
         zeros.load(w, tile + 3, z);
       };
+      // The second warpgroup begins when the first is three tiles ahead, and stays behind: so one multiplies while the
+      // other writes its sums or multiplies them by a ratio.
+      const bool apart = !cut.share_k && piece == first_piece && end - begin >= 8;
+      if (apart && warpgroup == 2) sync_threads(2, 256);
       if (begin < end) {
         words packed;
         uint4 raw[planes];
@@ -359,6 +416,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       for (std::uint32_t tile = begin; tile < end; tile += 2) {
         advance(tile, a0, s0, a1, s1, z1);
         advance(tile + 1, a1, s1, a0, s0, z0);
+        if (apart && warpgroup == 1 && tile == begin + 2) arrive_threads(2, 256);
       }
       wait_products<0>();
       pin(acc);
@@ -369,16 +427,8 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
         unit = load_pair(w.scales, pair, !Plain && w.wide_scales).floats(!Plain && w.wide_scales);
       const auto sum = [&](int i) { return __fmul_rn(acc[i], i % 4 < 2 ? unit.x : unit.y); };
       if (!cut.share_k || cut.cluster == 1) {
-        auto* const part = reinterpret_cast<float*>(shared + memory::buffers_at + warp * hopper_buffer);
-#pragma unroll
-        for (int first = 0; first < TokenTiles; first += hopper_written / 8) {
-          __syncwarp();    // what was here is written
-          spill<1, hopper_written / 8>([&](int, int n, int i) { return sum(4 * (first + n) + i); }, part, 20, 0, lane);
-          __syncwarp();
-          finish<span_kind::tile, false>([&](std::uint32_t) { return static_cast<const float*>(part); }, 1, 16, 0,
-                                         hopper_written, (at.row_tile + warp) * 16, at.token + 8 * first, w, x, out,
-                                         lane, 32);
-        }
+        write_sums<TokenTiles>(sum, shared + memory::buffers_at + warp * hopper_buffer, (at.row_tile + warp) * 16,
+                               at.token, w, x, out, lane);
       } else {
         sync_threads(1, 256);    // nobody reads the ring any more
         spill<1, TokenTiles>([&](int, int n, int i) { return sum(4 * n + i); }, reinterpret_cast<float*>(shared),

@@ -35,6 +35,18 @@ QLITE_DEVICE void load_shared(std::uint32_t& to, std::uint32_t address) {
 QLITE_DEVICE void load_shared(uint2& to, std::uint32_t address) {
   asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(to.x), "=r"(to.y) : "r"(address) : "memory");
 }
+QLITE_DEVICE void load_shared(uint4& to, std::uint32_t address) {
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to.x), "=r"(to.y), "=r"(to.z), "=r"(to.w)
+               : "r"(address)
+               : "memory");
+}
+/// Four matrices of 8 x 8 elements of 16 bits, transposed; lane 8 i + j has the address of row j of matrix i.
+QLITE_DEVICE void store_transposed(std::uint32_t address, const std::uint32_t (&m)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(m[0]),
+               "r"(m[1]), "r"(m[2]), "r"(m[3])
+               : "memory");
+}
 /// x, in a way that the assembler does not see through: it would rather compute x anew in every step of a loop than give
 /// it one of the many registers that a consumer has.
 QLITE_DEVICE std::uint32_t keep(std::uint32_t x) { return __shfl_sync(0xffffffffu, x, threadIdx.x % 32); }
@@ -113,6 +125,11 @@ QLITE_DEVICE void give_registers() {
 /// A barrier of `threads` threads of the block.
 QLITE_DEVICE void sync_threads(std::uint32_t barrier, std::uint32_t threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
+/// The same for threads that do not wait.
+QLITE_DEVICE void arrive_threads(std::uint32_t barrier, std::uint32_t threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
 }
 
 /// Registers written before are seen by the products that follow.
