@@ -28,7 +28,7 @@ inline device::choice random_choice(random_source& random, bool hopper) {
     if (device::has_clusters()) c.cluster = static_cast<int>(random.pick<std::size_t>({1, 1, 2, 4, 8}));
   } else if (c.family == 4) {
     c.token_tiles = random.chance(0.5) ? 32 : 16;
-    c.cluster = static_cast<int>(random.pick<std::size_t>({1, 1, 2, 4, 8}));
+    c.cluster = random.chance(0.5) ? 1 : static_cast<int>(random.integer(2, 8));
   }
   return c;
 }
@@ -63,8 +63,9 @@ device_case random_device_case(random_source& random) {
   const std::size_t group = traits::dynamic_group ? c.group : 128;
   const bool one_group = !traits::grouped || group >= c.k;
   const bool narrow = std::is_same_v<typename traits::scale, qlite::float16>;
-  const bool hopper = !Integer && !traits::has_offset && c.k != 0 &&
-                      (!traits::grouped || (narrow && (one_group || group % 32 == 0)));
+  const bool scaled = !traits::grouped || (narrow && (one_group || group % 32 == 0));
+  const bool hopper = c.k != 0 && !traits::has_offset &&
+                      (Integer ? traits::bits == 8 && !traits::grouped && traits::is_symmetric : scaled);
   c.kernel = random_choice(random, hopper && device::has_hopper());
   return c;
 }

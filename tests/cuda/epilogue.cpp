@@ -9,7 +9,14 @@ TEST_CASE("epilogues give the CPU's bits") {
   using scheme = ql::scheme<ql::int8, ql::per_channel>;
   for (int which = 0; which < device::epilogues; ++which) {
     for_random_cases(12, [which](random_source& random) {
-      const std::size_t m = random.extent(1, 40), n = random.extent(1, 90), k = random.extent(1, 300);
+      const bool hopper = device::has_hopper() && random.chance(0.5);
+      const std::size_t m = random.extent(1, hopper ? 300 : 40), n = random.extent(1, 90), k = random.extent(1, 300);
+      device::choice kernel;
+      if (hopper) {
+        kernel.family = 4;
+        kernel.token_tiles = 16 << random.integer(0, 1);
+        kernel.cluster = static_cast<int>(random.integer(1, 3));
+      }
       INFO("epilogue " << which << ", m " << m << ", n " << n << ", k " << k);
       const auto q = make_quantized<scheme>(
           n, k, {}, [&](std::size_t, std::size_t) { return static_cast<int>(random.integer(0, 255)) - 128; },
@@ -25,7 +32,7 @@ TEST_CASE("epilogues give the CPU's bits") {
       for (float v : o.vector)
         o.vector16.push_back(from_float<ql::float16>(v)), o.vector_b.push_back(from_float<ql::bfloat16>(v));
       std::vector<float> got = o.matrix, want = o.matrix;
-      REQUIRE(device::product_with_epilogue(which, q.view(), x.data(), m, o, got.data()) == 0);
+      REQUIRE(device::product_with_epilogue(which, q.view(), x.data(), m, o, got.data(), kernel) == 0);
 
       using ql::matrix_view;
       namespace epilogue = ql::epilogue;

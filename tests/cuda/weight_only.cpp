@@ -126,6 +126,36 @@ TEST_CASE("exact numbers give exact results from every kernel") {
   });
 }
 
+// Y of 16 bits is the rounded Y of float, whatever the way by which a kernel writes it.
+template <class T>
+void check_rounding() {
+  using scheme = grouped<ql::int4>;
+  for_random_cases(60, [](random_source& random) {
+    const device_case c = random_device_case<scheme, false>(random);
+    INFO("m " << c.m << ", n " << c.n << ", k " << c.k << ", group " << c.group << ", kernel " << c.kernel.family << " "
+              << c.kernel.token_tiles << " " << c.kernel.cluster);
+    const auto q = random_quantized<scheme>(random, c.n, c.k, with_group<scheme>(c.group));
+    device_input<T> x(random, c.m, c.k, c.aligned);
+    device_output<float> wide(random, c.m, c.n);
+    device_output<T> narrow(random, c.m, c.n);
+    REQUIRE(device::product<scheme, T, float>(q.view(), request_of(x, wide, c)) == 0);
+    REQUIRE(device::product<scheme, T, T>(q.view(), request_of(x, narrow, c)) == 0);
+    REQUIRE(narrow.gaps_are_intact());
+    for (std::size_t m = 0; m < c.m; ++m)
+      for (std::size_t n = 0; n < c.n; ++n) {
+        const float want = to_float(from_float<T>(wide.at(m, n)));
+        if (!same_float(narrow.at(m, n), want)) {
+          INFO("Y(" << m << ", " << n << ")");
+          REQUIRE(narrow.at(m, n) == want);
+        }
+      }
+  });
+}
+TEST_CASE("results of 16 bits are rounded ones of float") {
+  check_rounding<ql::float16>();
+  check_rounding<ql::bfloat16>();
+}
+
 // A row's bits do not depend on the rows that come with it, up to 16 rows.
 TEST_CASE("up to 16 rows, a row does not depend on the others") {
   using scheme = grouped<ql::int4>;

@@ -21,7 +21,7 @@ struct kernel_choice {
   std::uint8_t row_tiles = 0;      ///< direct: 16-row tiles of a warp, 1 or 2
   std::uint8_t token_tiles = 0;    ///< 8-token tiles of a block. direct: 1 or 2; staged: 4, 8 or 16; hopper: 16 or 32
   std::uint8_t warps = 0;          ///< direct: of a block, 1 to 16. staged: along the rows of W, 1, 2, 4 or 8
-  std::uint8_t cluster = 1;        ///< staged on sm_90 and newer, hopper: blocks that share K, 1, 2, 4 or 8
+  std::uint8_t cluster = 1;        ///< blocks that share K. staged on sm_90 and newer: 1, 2, 4 or 8; hopper: 1 to 8
 };
 
 /// What a choice is made from.
@@ -41,9 +41,9 @@ QLITE_CUDA_BEGIN_FUNCTIONS
 
 namespace kernels {
 
-/// What a cut of the staged kernel costs, in the time that a warp takes for one tile of W by 8 tokens. A block takes
-/// its tiles of K one after the other, each for its tokens and for work that does not depend on them (decoding, filling
-/// a stage); blocks come in waves. The constants fit sweeps on an H100 within about 15 %.
+/// What a cut of the staged kernel costs, in microseconds of an H100. A block takes its tiles of K one after the other,
+/// each for its tokens and for work that does not depend on them (decoding, filling a stage), in units of what a warp
+/// takes for one tile of W by 8 tokens; blocks come in waves. The constants fit sweeps on an H100 within about 15 %.
 inline double staged_cost(const product_shape& s, const kernel_choice& c) noexcept {
   const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
   const std::size_t row_tiles = ceiling(s.n, 16), col_tiles = ceiling(s.k, 64), tokens = 8u * c.token_tiles;
@@ -62,13 +62,37 @@ inline double staged_cost(const product_shape& s, const kernel_choice& c) noexce
   if (c.token_tiles == 16 && c.warps == 8) tile *= 0.87;    // two tiles to a barrier
   if (c.token_tiles == 4 && on_sm == 1) tile *= 1.2;        // nothing else to do while a stage is on its way
   const double tiles = static_cast<double>(ceiling(col_tiles, along_k * c.cluster));
-  return static_cast<double>(waves * on_sm) * tiles * tile + (c.cluster > 1 ? 16.0 : 0.0);
+  return 2.5 + 0.097 * (static_cast<double>(waves * on_sm) * tiles * tile + (c.cluster > 1 ? 16.0 : 0.0));
+}
+
+/// What a cut of the Hopper kernel costs, in the same unit; the constants fit the same sweeps. Few tokens cost more than
+/// their share, since a tile is decoded for each block of tokens.
+inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexcept {
+  const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
+  // Clusters that are under way at once on the 132 multiprocessors of an H100, whose groups of 16 or 18 each holds whole
+  // ones only.
+  constexpr std::size_t fitting[8] = {132, 66, 39, 30, 22, 17, 15, 15};
+  const std::size_t row_blocks = ceiling(s.n, 128), token_blocks = ceiling(s.m, 8u * c.token_tiles);
+  const double tile = s.integer ? (c.token_tiles == 16 ? 0.26 : 0.40) : (c.token_tiles == 16 ? 0.41 : 0.70);
+  const double pairs = static_cast<double>(ceiling(s.k, 128));
+  const auto at_once = [&](std::size_t blocks) {
+    const std::size_t fit = fitting[blocks - 1] * static_cast<std::size_t>(s.multiprocessors) / 132;
+    return fit == 0 ? 1 : fit;
+  };
+  if (c.cluster == 1) {
+    const std::size_t sharing = row_blocks > 1 ? 2 : 1;    // blocks that share tokens
+    const std::size_t rounds = ceiling(ceiling(row_blocks, sharing) * token_blocks, at_once(sharing));
+    return 5.0 + static_cast<double>(rounds) * (2 * pairs * tile + 1.0);
+  }
+  const std::size_t rounds = ceiling(row_blocks * token_blocks, at_once(c.cluster));
+  const double own = static_cast<double>(ceiling(ceiling(s.k, 128), c.cluster));
+  return 3.5 + static_cast<double>(rounds) * (2 * own * tile + 5.0);
 }
 
 }    // namespace kernels
 
-/// The table: a fixed cut for m <= 16, so that the order of sums depends on n, k and bits alone; the cheapest of a few
-/// cuts beyond.
+/// The table: a fixed cut for m <= 16, so that the order of sums depends on n, k and bits alone; beyond, the cheapest of
+/// a few cuts of the staged and the Hopper kernel.
 inline kernel_choice choose_kernel(const product_shape& s) noexcept {
   kernel_choice best;
   const std::size_t row_tiles = s.n / 16 + (s.n % 16 != 0);
@@ -79,13 +103,6 @@ inline kernel_choice choose_kernel(const product_shape& s) noexcept {
     best.token_tiles = s.m <= 8 ? 1 : 2;
     best.warps = row_tiles < 3 * sms ? 16 : row_tiles < 6 * sms ? 8 : 4;
     best.row_tiles = row_tiles * 3 < 4 * sms || (s.integer && s.m <= 8) ? 1 : 2;
-    return best;
-  }
-  if (s.hopper && s.m > 64) {
-    best.family = kernel_family::hopper;
-    best.token_tiles = s.m > 256 ? 32 : 16;
-    const std::size_t blocks = (s.n + 127) / 128 * ((s.m + 8u * best.token_tiles - 1) / (8u * best.token_tiles));
-    while (best.cluster < 4 && 2 * best.cluster * blocks <= sms) best.cluster *= 2;
     return best;
   }
   double least = 1e30;
@@ -101,6 +118,15 @@ inline kernel_choice choose_kernel(const product_shape& s) noexcept {
         const double cost = kernels::staged_cost(s, c);
         if (cost < least) least = cost, best = c;
       }
+  for (const unsigned tokens : {16u, 32u})
+    for (unsigned cluster = 1; s.hopper && cluster <= 8; ++cluster) {
+      kernel_choice c;
+      c.family = kernel_family::hopper;
+      c.token_tiles = static_cast<std::uint8_t>(tokens);
+      c.cluster = static_cast<std::uint8_t>(cluster);
+      const double cost = kernels::hopper_cost(s, c);
+      if (cost < least) least = cost, best = c;
+    }
   if (best.family == kernel_family::automatic) {    // too little shared memory for any: few tokens at a time
     best.family = kernel_family::direct;
     best.row_tiles = 1;

@@ -25,7 +25,8 @@ struct copy {
 
 int qlite_test::device::product_with_epilogue(int which,
                                               const ql::quantized_view<ql::scheme<ql::int8, ql::per_channel>>& q,
-                                              const float* x, std::size_t m, const operands& o, float* y) {
+                                              const float* x, std::size_t m, const operands& o, float* y,
+                                              const choice& kernel) {
   using scheme = ql::scheme<ql::int8, ql::per_channel>;
   const std::size_t n = q.rows(), k = q.cols();
   copy<float> matrix(o.matrix), vector(o.vector);
@@ -34,7 +35,7 @@ int qlite_test::device::product_with_epilogue(int which,
   if (which == 4) {
     std::vector<ql::float16> narrow(m * n);
     request r;
-    r.x = x, r.m = m, r.k = k, r.x_stride = k, r.y = narrow.data(), r.n = n, r.y_stride = n;
+    r.x = x, r.m = m, r.k = k, r.x_stride = k, r.y = narrow.data(), r.n = n, r.y_stride = n, r.kernel = kernel;
     const int status =
         with_operands<scheme, float, ql::float16>(q, r, [&](auto xv, const auto& w, auto yv, cudaStream_t s) {
           return multiply(ql::dynamic<ql::int8>(xv), w, yv,
@@ -44,7 +45,7 @@ int qlite_test::device::product_with_epilogue(int which,
     return status;
   }
   request r;
-  r.x = x, r.m = m, r.k = k, r.x_stride = k, r.y = y, r.n = n, r.y_stride = n;
+  r.x = x, r.m = m, r.k = k, r.x_stride = k, r.y = y, r.n = n, r.y_stride = n, r.kernel = kernel;
   return with_operands<scheme, float, float>(q, r, [&](auto xv, const auto& w, auto yv, cudaStream_t s) {
     const auto form = ql::dynamic<ql::int8>(xv);
     const ql::matrix_view<const float> m32{matrix.get(), m, n};

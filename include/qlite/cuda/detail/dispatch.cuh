@@ -72,9 +72,9 @@ struct launcher {
   }
 
   /// Whether the Hopper kernel takes this kind of product, wherever it is compiled.
-  static constexpr bool for_hopper = !Math::is_integer && !Sums;
+  static constexpr bool for_hopper = !Sums && (!Math::is_integer || (Bits == 8 && Span == span_kind::whole));
   bool hopper_takes() const noexcept {
-    if (!for_hopper || w.cols == 0 || w.groups == 0) return false;
+    if (!for_hopper || w.cols == 0 || w.groups == 0 || x.row_bytes >> 40 != 0) return false;
     return Span == span_kind::whole || ((w.group % 32 == 0 || w.groups == 1) && !w.wide_scales);
   }
 
@@ -92,15 +92,15 @@ struct launcher {
     if (pieces > 0x7fffffffu) return cudaErrorInvalidValue;
     cut.pieces = static_cast<std::uint32_t>(pieces);
     CUtensorMap x_map, code_map;
-    constexpr bool half = std::is_same_v<typename Math::element, __half>;
+    using memory = hopper_memory<Math, Bits, TokenTiles>;
     boxed_matrices activations{}, codes{};
     activations.data = x.data;
-    activations.type = half ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+    activations.type = Math::is_integer ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_UINT16;
     activations.cols = x.cols;
     activations.rows = x.rows;
     activations.matrices = 1;
-    activations.row_bytes = x.rows > 1 ? x.row_bytes : 2 * std::size_t{x.cols};
-    activations.box_cols = 64;
+    activations.row_bytes = x.rows > 1 ? x.row_bytes : std::size_t{x.cols} * sizeof(typename Math::element);
+    activations.box_cols = 64 * memory::tiles;
     activations.box_rows = 8 * TokenTiles / (cut.share_k ? 1 : cut.cluster);
     activations.box_matrices = 1;
     activations.swizzle = CU_TENSOR_MAP_SWIZZLE_128B;
@@ -111,7 +111,7 @@ struct launcher {
     codes.matrices = w.row_tiles;
     codes.row_bytes = 64;
     codes.matrix_bytes = 64 * codes.rows;
-    codes.box_rows = tile_rows_of_64;
+    codes.box_rows = memory::tiles * tile_rows_of_64;
     codes.box_matrices = hopper_row_tiles;
     codes.swizzle = CU_TENSOR_MAP_SWIZZLE_64B;
     QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(activations, x_map));
@@ -119,7 +119,7 @@ struct launcher {
     const std::size_t at_once = static_cast<std::size_t>(multiprocessors) / cut.cluster;
     const std::size_t clusters = cut.share_k || pieces < at_once ? pieces : at_once;
     return launch_clusters(cut.cluster, kernel, clusters * cut.cluster, hopper_threads,
-                           hopper_memory<Bits, TokenTiles>::bytes, stream, w, x, out, x_map, code_map, cut);
+                           memory::bytes, stream, w, x, out, x_map, code_map, cut);
   }
 
   cudaError_t run(kernel_choice c) const noexcept {
@@ -177,7 +177,7 @@ struct launcher {
     if constexpr (for_hopper) {
       if (c.family == kernel_family::hopper) {
         if (!on_hopper) return cudaErrorInvalidValue;
-        if (c.cluster != 1 && c.cluster != 2 && c.cluster != 4 && c.cluster != 8) return cudaErrorInvalidValue;
+        if (c.cluster < 1 || c.cluster > 8) return cudaErrorInvalidValue;
         if (c.token_tiles == 16) return hopper<16>(c.cluster, multiprocessors);
         if (c.token_tiles == 32) return hopper<32>(c.cluster, multiprocessors);
         return cudaErrorInvalidValue;

@@ -32,16 +32,18 @@ inline constexpr std::uint32_t hopper_row_tiles = 8, hopper_rows = 16 * hopper_r
 inline constexpr std::uint32_t hopper_written = 32, hopper_buffer = hopper_written * (16 + 4) * sizeof(float);
 
 /// Shared memory of a block: | ring | buffers of eight warps | barriers |, on a boundary of 1024 bytes.
-template <int Bits, int TokenTiles>
+template <class Math, int Bits, int TokenTiles>
 struct hopper_memory {
-  static constexpr std::uint32_t x_bytes = 8 * TokenTiles * 128, code_bytes = hopper_row_tiles * 128 * Bits;
+  /// Tiles of 64 k in a stage: rows of X in it have 128 bytes.
+  static constexpr std::uint32_t tiles = 128 / Math::row_bytes;
+  static constexpr std::uint32_t x_bytes = 8 * TokenTiles * 128, code_bytes = hopper_row_tiles * 128 * Bits * tiles;
   static constexpr std::uint32_t stage = x_bytes + code_bytes;
   static constexpr std::uint32_t room = 227 * 1024 - 1024 - hopper_row_tiles * hopper_buffer - 256;
   static constexpr std::uint32_t stages = room / stage < 8 ? room / stage : 8;
   static constexpr std::uint32_t buffers_at = stages * stage, barriers_at = buffers_at + hopper_row_tiles * hopper_buffer;
   static constexpr std::uint32_t bytes = 1024 + barriers_at + 16 * stages;
   // Where blocks share K, the ring becomes the block's sums.
-  static_assert(stages * stage >= 8 * TokenTiles * (hopper_rows + 4) * sizeof(float), "sums fit into the ring");
+  static_assert(stages * stage >= 8 * (TokenTiles + 7) * (hopper_rows + 4) * sizeof(float), "sums fit into the ring");
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -51,9 +53,10 @@ struct hopper_memory {
 /// those at k = 8 v + 2 t + i, in the same places. So it reads the word that holds its pair of each of the four, and
 /// takes that pair, bytes j and j + 2, out of each. The copy engine leaves chunk c of 16 bytes of row g (64 bytes) at
 /// c ^ (g / 2 % 4) (its swizzle of 64 bytes), so that no two of the words lie in the same bank.
-template <int Bits>
+template <class Math, int Bits>
 struct code_reader {
   using word = std::conditional_t<Bits == 4, std::uint32_t, uint2>;    // int8: of rows g and g + 8
+  using words = word[2][4];
   std::uint32_t at[4], pair;
 
   /// `tile`: address of the warp's tile in the first stage.
@@ -63,13 +66,20 @@ struct code_reader {
     for (std::uint32_t c = 0; c < 4; ++c)
       at[c] = keep(tile + 64 * g + 16 * (c ^ (g / 2 % 4)) + static_cast<std::uint32_t>(sizeof(word)) * (lane / 2 % 2));
   }
-  QLITE_DEVICE void load(std::uint32_t stage, word (&to)[2][4]) const {
+  QLITE_DEVICE void load(std::uint32_t stage, words& to) const {
 #pragma unroll
     for (int h = 0; h < 2; ++h)
 #pragma unroll
       for (int c = 0; c < 4; ++c) load_shared(to[h][c], at[c] + stage + (Bits == 4 ? 8 : 512) * h);
   }
-  /// The words of detail/layout.cuh.
+  /// The fragments of half h.
+  QLITE_DEVICE void decode(const words& from, std::uint32_t zeros, int h, std::uint32_t (&a)[2][4]) const {
+    uint4 raw[Bits / 4];    // the words of detail/layout.cuh
+    merge(from, raw);
+    Math::decode(raw, h, Math::template make_zeros<Bits>(zeros), a);
+  }
+
+ private:
   QLITE_DEVICE void merge(const std::uint32_t (&from)[2][4], uint4 (&raw)[1]) const {
     raw[0].x = __byte_perm(from[0][0], from[0][1], pair);
     raw[0].y = __byte_perm(from[0][2], from[0][3], pair);
@@ -84,6 +94,41 @@ struct code_reader {
       raw[h].z = __byte_perm(from[h][2].x, from[h][3].x, pair);
       raw[h].w = __byte_perm(from[h][2].y, from[h][3].y, pair);
     }
+  }
+};
+
+/// The same for bytes times bytes. The codes of X lie in the order of operands.cuh, 16 t + 8 h + 4 e of a tile, and a
+/// product takes its bytes as they lie: step s, word 4 b + t' of X is that of t = 2 s + b, h = t' / 2, e = t' % 2. So
+/// lane t' takes that word of lane 2 s + b of its row: nothing is decoded. Half h of a stage is a tile. Lanes of one
+/// plane read in another order than those of the other, since the planes lie in the same banks.
+template <>
+struct code_reader<integer_math, 8> {
+  using words = uint2[2][4];    // of rows g and g + 8
+  std::uint32_t at[4];
+  bool upper;
+
+  QLITE_DEVICE code_reader(std::uint32_t tile, std::uint32_t lane) : upper((lane & 2) != 0) {
+    const std::uint32_t g = lane / 4, plane = lane / 2 % 2;
+#pragma unroll
+    for (std::uint32_t i = 0; i < 4; ++i)
+      at[i] = keep(tile + 512 * plane + 64 * g + 16 * (i ^ (2 * plane) ^ (g / 2 % 4)) + 8 * (lane % 2));
+  }
+  QLITE_DEVICE void load(std::uint32_t stage, words& to) const {
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) load_shared(to[h][i], at[i] + stage + 1024 * h);
+  }
+  QLITE_DEVICE void decode(const words& from, std::uint32_t, int h, std::uint32_t (&a)[2][4]) const {
+#pragma unroll
+    for (int s = 0; s < 2; ++s)
+#pragma unroll
+      for (int b = 0; b < 2; ++b) {
+        const uint2 v = upper ? from[h][(2 * s + b) ^ 2] : from[h][2 * s + b];
+        a[s][2 * b] = v.x;
+        a[s][2 * b + 1] = v.y;
+      }
+    pin(a);
   }
 };
 
@@ -132,10 +177,19 @@ struct group_cursor {
     ratio = make_float2(__fmul_rn(now.unit.x, reciprocal(then.unit.x)), __fmul_rn(now.unit.y, reciprocal(then.unit.y)));
   }
   /// Before the products of half h of a tile (or of the whole tile), whose codes are a; whether it begins a group.
+  template <class Sum, int N>
+  QLITE_DEVICE bool enter(std::uint32_t tile, int h, Sum (&acc)[N], std::uint32_t (&a)[2][2][4]) {
+    if constexpr (Span == span_kind::whole) {
+      return false;
+    } else {
+      return enter_group(tile * halves + h, h, acc, a);
+    }
+  }
+
+ private:
   template <int N>
-  QLITE_DEVICE bool enter(std::uint32_t tile, int h, float (&acc)[N], std::uint32_t (&a)[2][2][4]) {
-    if constexpr (Span == span_kind::whole) return false;
-    const bool begins = tile * halves + h == end;
+  QLITE_DEVICE bool enter_group(std::uint32_t step, int h, float (&acc)[N], std::uint32_t (&a)[2][2][4]) {
+    const bool begins = step == end;
     if (begins) {
       now = then;
       end += size;
@@ -154,8 +208,6 @@ struct group_cursor {
     }
     return begins;
   }
-
- private:
   QLITE_DEVICE std::uint32_t load() {
     const std::uint32_t scales = __ldg(reinterpret_cast<const unsigned*>(next));
     if (left != 0) next += 32, --left;
@@ -250,9 +302,9 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     hopper_kernel(weights w, inputs x, Out out, const __grid_constant__ CUtensorMap x_map,
                   const __grid_constant__ CUtensorMap code_map, hopper_cut cut) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  using memory = hopper_memory<Bits, TokenTiles>;
-  constexpr int planes = Bits / 4;
-  constexpr std::uint32_t tokens = 8 * TokenTiles, tile_size = 512 * planes, stages = memory::stages;
+  using memory = hopper_memory<Math, Bits, TokenTiles>;
+  constexpr std::uint32_t tokens = 8 * TokenTiles, tile_size = 128 * Bits, stages = memory::stages;
+  constexpr std::uint32_t stage_k = 64 * memory::tiles;
   extern __shared__ std::byte hopper_shared[];
   const std::uint32_t base = (shared_address(hopper_shared) + 1023) & ~1023u;
   std::byte* const shared = hopper_shared + (base - shared_address(hopper_shared));
@@ -261,6 +313,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
   const std::uint32_t warpgroup = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
   const std::uint32_t lane = threadIdx.x % 32, rank = blockIdx.x % cut.cluster;
   const bool multicast = !cut.share_k && cut.cluster > 1;
+  const std::uint32_t cluster_barriers = multicast ? 1 : cut.share_k ? 2 : 0;    // at the end
   if (threadIdx.x == 0) {
     for (std::uint32_t s = 0; s < stages; ++s) {
       init_barrier(full + 8 * s, 1);
@@ -274,8 +327,8 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     wait_for_cluster();
   }
 
-  // Pairs of tiles of 64 k: all, or this block's share of them.
-  const std::uint32_t all_pairs = (w.col_tiles + 1) / 2;
+  // Pairs of stages: all, or this block's share of them. A stage's k is here called a tile, which it is of 16-bit X.
+  const std::uint32_t all_pairs = (w.col_tiles + 2 * memory::tiles - 1) / (2 * memory::tiles);
   const std::uint32_t first_pair = cut.share_k ? all_pairs * rank / cut.cluster : 0;
   const std::uint32_t last_pair = cut.share_k ? all_pairs * (rank + 1) / cut.cluster : all_pairs;
   struct place {
@@ -300,32 +353,28 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
           const std::uint32_t to = base + slot * memory::stage, barrier = full + 8 * slot;
           wait_barrier(empty + 8 * slot, parity);
           arrive_expecting(barrier, memory::stage);
-          copy_block(to + memory::x_bytes, code_map, tile * (tile_size / 64), at.row_tile, barrier);
+          copy_block(to + memory::x_bytes, code_map, tile * memory::tiles * (tile_size / 64), at.row_tile, barrier);
           if (multicast)
-            copy_box_to_blocks(to + rank * (memory::x_bytes / 2), x_map, tile * 64, at.token + rank * (tokens / 2),
+            copy_box_to_blocks(to + rank * (memory::x_bytes / 2), x_map, tile * stage_k, at.token + rank * (tokens / 2),
                                barrier, 3);
           else
-            copy_box(to, x_map, tile * 64, at.token, barrier);
+            copy_box(to, x_map, tile * stage_k, at.token, barrier);
           if (++slot == stages) slot = 0, parity ^= 1;
         }
       }
     }
     __syncwarp();
-    if (cut.cluster > 1) {    // as the others do below
-      arrive_in_cluster();
-      wait_for_cluster();
-    }
-    if (cut.share_k && cut.cluster > 1) {
+    for (std::uint32_t i = 0; i < cluster_barriers; ++i) {    // as the others do below
       arrive_in_cluster();
       wait_for_cluster();
     }
   } else {
     take_registers<232>();
     const std::uint32_t thread = threadIdx.x - 128, warp = thread / 32;
-    const code_reader<Bits> reader(base + memory::x_bytes + warp * tile_size, lane);
-    float acc[4 * TokenTiles];
+    const code_reader<Math, Bits> reader(base + memory::x_bytes + warp * memory::tiles * tile_size, lane);
+    typename Math::sum acc[4 * TokenTiles];
     using fragments = std::uint32_t[2][2][4];
-    using words = typename code_reader<Bits>::word[2][4];
+    using words = typename code_reader<Math, Bits>::words;
 
     std::uint32_t slot = 0, parity = 0;
     // Waits for the next stage; its slot.
@@ -339,9 +388,6 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     const std::uint32_t release_at = keep(cluster_address(empty, multicast ? lane % cut.cluster : rank));
     const auto release = [&](std::uint32_t s) {
       if (releases) arrive_remotely(release_at + 8 * s);
-    };
-    const auto decode = [&](const uint4(&raw)[planes], std::uint32_t zeros, int h, fragments& a) {
-      Math::decode(raw, h, Math::template make_zeros<Bits>(zeros), a[h]);
     };
     // Starts the products of half h of a tile.
     const auto start = [&](std::uint32_t s, const fragments& a, int h) {
@@ -357,7 +403,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       zero_cursor<Span, Plain> zeros(w, pair);
       const std::uint32_t begin = 2 * first_pair, end = 2 * last_pair;
 #pragma unroll
-      for (int i = 0; i < 4 * TokenTiles; ++i) acc[i] = 0.0f;
+      for (int i = 0; i < 4 * TokenTiles; ++i) acc[i] = 0;
       fragments a0, a1;
       std::uint32_t s0 = 0, s1 = 0, z0[2], z1[2];
       zeros.load(w, begin, z0);
@@ -369,7 +415,6 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
                                std::uint32_t(&z)[2]) {
         const std::uint32_t done = t;
         words packed;
-        uint4 raw[planes];
         if (tile + 1 < end) {
           t = next_stage();
           reader.load(t * memory::stage, packed);
@@ -382,8 +427,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
           if (begins) groups.prepare();
           wait_products<1>();
           if (tile != begin) release(done);
-          reader.merge(packed, raw);
-          decode(raw, z[0], 0, b);
+          reader.decode(packed, z[0], 0, b[0]);
           begins = groups.enter(tile, 1, acc, a);
           begin_products();
         }
@@ -393,10 +437,9 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
         if constexpr (Span != span_kind::run) {
           wait_products<1>();
           if (tile != begin) release(done);
-          reader.merge(packed, raw);
-          decode(raw, z[0], 0, b);
+          reader.decode(packed, z[0], 0, b[0]);
         }
-        decode(raw, z[Span == span_kind::run ? 1 : 0], 1, b);
+        reader.decode(packed, z[Span == span_kind::run ? 1 : 0], 1, b[1]);
         zeros.load(w, tile + 3, z);
       };
       // The second warpgroup begins when the first is three tiles ahead, and stays behind: so one multiplies while the
@@ -405,11 +448,9 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       if (apart && warpgroup == 2) sync_threads(2, 256);
       if (begin < end) {
         words packed;
-        uint4 raw[planes];
         reader.load((s0 = next_stage()) * memory::stage, packed);
-        reader.merge(packed, raw);
-        decode(raw, z0[0], 0, a0);
-        decode(raw, z0[Span == span_kind::run ? 1 : 0], 1, a0);
+        reader.decode(packed, z0[0], 0, a0[0]);
+        reader.decode(packed, z0[Span == span_kind::run ? 1 : 0], 1, a0[1]);
         zeros.load(w, begin + 2, z0);
       }
 #pragma unroll 1
@@ -422,31 +463,56 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       pin(acc);
       if (begin < end) release(s1);
 
-      float2 unit = groups.now.unit;
-      if (Span == span_kind::whole)
-        unit = load_pair(w.scales, pair, !Plain && w.wide_scales).floats(!Plain && w.wide_scales);
-      const auto sum = [&](int i) { return __fmul_rn(acc[i], i % 4 < 2 ? unit.x : unit.y); };
-      if (!cut.share_k || cut.cluster == 1) {
-        write_sums<TokenTiles>(sum, shared + memory::buffers_at + warp * hopper_buffer, (at.row_tile + warp) * 16,
+      if (!cut.share_k) {
+        float2 unit = groups.now.unit;
+        if (Span == span_kind::whole)
+          unit = load_pair(w.scales, pair, !Plain && w.wide_scales).floats(!Plain && w.wide_scales);
+        const auto result = [&](int i) {    // as `finish` has it: fma with 0 is a product that nothing is fused with
+          float y = __fmaf_rn(static_cast<float>(acc[i]), i % 4 < 2 ? unit.x : unit.y, 0.0f);
+          if (Math::is_integer && x.scale_groups == 1)
+            y = __fmaf_rn(y, __ldg(x.scales + min(at.token + 8 * (i / 4) + lane % 4 * 2 + i % 2, x.rows - 1)), 0.0f);
+          return y;
+        };
+        write_sums<TokenTiles>(result, shared + memory::buffers_at + warp * hopper_buffer, (at.row_tile + warp) * 16,
                                at.token, w, x, out, lane);
-      } else {
-        sync_threads(1, 256);    // nobody reads the ring any more
-        spill<1, TokenTiles>([&](int, int n, int i) { return sum(4 * n + i); }, reinterpret_cast<float*>(shared),
-                             hopper_rows + 4, warp * 16, lane);
+        continue;
       }
-    }
-    if (cut.cluster > 1) {    // sums are written; or nobody leaves while others still send or arrive
-      arrive_in_cluster();
+      // Block r of C adds and writes token tiles n with n C / TokenTiles = r; the others put their sums of these into its
+      // shared memory, where the ring was: [C][tokens][rows + 4].
+      arrive_in_cluster();    // nobody reads a ring any more
       wait_for_cluster();
-    }
-    if (cut.share_k && cut.cluster > 1) {
-      const place at = place_of(first_piece);
-      const std::uint32_t count = tokens / cut.cluster;
+      const auto sum = [&](int i) {
+        if constexpr (Math::is_integer)
+          return __int_as_float(acc[i]);
+        else
+          return Span == span_kind::whole ? acc[i]
+                                          : __fmul_rn(acc[i], i % 4 < 2 ? groups.now.unit.x : groups.now.unit.y);
+      };
+      const std::uint32_t share = (TokenTiles + cut.cluster - 1) / cut.cluster * 8, part_size = share * (hopper_rows + 4);
+      std::uint32_t owner = ~0u, first = 0, own_first = 0, own_count = 0, to = 0;
+#pragma unroll
+      for (std::uint32_t n = 0; n < TokenTiles; ++n) {
+        const std::uint32_t now = n * cut.cluster / TokenTiles;
+        if (now != owner) {
+          owner = now;
+          first = n;
+          to = cluster_address(base + 4 * (rank * part_size + warp * 16 + lane / 4 + lane % 4 * 2 * (hopper_rows + 4)),
+                               owner);
+          if (owner == rank) own_first = n;
+        }
+        if (owner == rank) ++own_count;
+#pragma unroll
+        for (std::uint32_t i = 0; i < 4; ++i)
+          store_remotely(to + 4 * ((8 * (n - first) + i % 2) * (hopper_rows + 4) + 8 * (i / 2)), sum(4 * n + i));
+      }
+      arrive_in_cluster();    // sums have arrived
+      wait_for_cluster();
       const auto* const parts = reinterpret_cast<const float*>(shared);
-      finish<span_kind::tile, false>([&](std::uint32_t p) { return in_block(parts, p); }, cut.cluster, hopper_rows,
-                                     count * rank, count * (rank + 1), at.row_tile * 16, at.token, w, x, out, thread,
-                                     256);
-      arrive_in_cluster();    // nobody leaves before all have read
+      finish<Span, Math::is_integer>([&](std::uint32_t p) { return parts + p * part_size; }, cut.cluster, hopper_rows, 0,
+                                     8 * own_count, at.row_tile * 16, at.token + 8 * own_first, w, x, out, thread, 256);
+    }
+    if (multicast) {    // nobody leaves while the other still sends or arrives
+      arrive_in_cluster();
       wait_for_cluster();
     }
   }

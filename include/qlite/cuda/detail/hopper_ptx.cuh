@@ -41,6 +41,10 @@ QLITE_DEVICE void load_shared(uint4& to, std::uint32_t address) {
                : "r"(address)
                : "memory");
 }
+/// To shared memory of any block of the cluster.
+QLITE_DEVICE void store_remotely(std::uint32_t address, float x) {
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(x) : "memory");
+}
 /// Four matrices of 8 x 8 elements of 16 bits, transposed; lane 8 i + j has the address of row j of matrix i.
 QLITE_DEVICE void store_transposed(std::uint32_t address, const std::uint32_t (&m)[4]) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(m[0]),
@@ -146,6 +150,15 @@ QLITE_DEVICE void pin(float (&d)[N]) {
 #pragma unroll
   for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
+template <int N>
+QLITE_DEVICE void pin(std::int32_t (&d)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) asm volatile("" : "+r"(d[i])::"memory");
+}
+QLITE_DEVICE void pin(std::uint32_t (&a)[2][4]) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) asm volatile("" : "+r"(a[i / 4][i % 4])::"memory");
+}
 
 /// What wgmma has to know of a matrix of 16-bit elements in shared memory: rows of 128 bytes, their 16-byte chunks c of
 /// row r at c ^ (r % 8) (the copy engine's swizzle of 128 bytes), eight rows every 1024 bytes. PTX ISA, "matrix
@@ -156,11 +169,11 @@ QLITE_DEVICE std::uint64_t rows_of_128_bytes(std::uint32_t address) {
 
 // d [64 x N] = a [64 x 16] * b [16 x N] (+ d, if `add`). Warp w of the warpgroup holds rows 16 w ... of a and d, each in
 // the fragments of mma.m16n8k16; b is [N] rows of k in shared memory.
-#define QLITE_CUDA_D8(i) \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-#define QLITE_CUDA_D64(i)                                                                                 \
-  QLITE_CUDA_D8(i), QLITE_CUDA_D8(i + 8), QLITE_CUDA_D8(i + 16), QLITE_CUDA_D8(i + 24), QLITE_CUDA_D8(i + 32), \
-      QLITE_CUDA_D8(i + 40), QLITE_CUDA_D8(i + 48), QLITE_CUDA_D8(i + 56)
+#define QLITE_CUDA_D8(c, i)                                                                                \
+  c(d[i]), c(d[i + 1]), c(d[i + 2]), c(d[i + 3]), c(d[i + 4]), c(d[i + 5]), c(d[i + 6]), c(d[i + 7])
+#define QLITE_CUDA_D64(c, i)                                                                                       \
+  QLITE_CUDA_D8(c, i), QLITE_CUDA_D8(c, i + 8), QLITE_CUDA_D8(c, i + 16), QLITE_CUDA_D8(c, i + 24),                \
+      QLITE_CUDA_D8(c, i + 32), QLITE_CUDA_D8(c, i + 40), QLITE_CUDA_D8(c, i + 48), QLITE_CUDA_D8(c, i + 56)
 #define QLITE_CUDA_0_63                                                                                       \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, " \
   "%23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, " \
@@ -174,13 +187,13 @@ QLITE_DEVICE std::uint64_t rows_of_128_bytes(std::uint32_t address) {
   asm volatile(                                                                                                \
       "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" QLITE_CUDA_0_63                        \
       "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 0;"                                                       \
-      : QLITE_CUDA_D64(0)                                                                                      \
+      : QLITE_CUDA_D64("+f", 0)                                                                                      \
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
 #define QLITE_CUDA_WGMMA_256(type)                                                                             \
   asm volatile(                                                                                                \
       "wgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type " {" QLITE_CUDA_0_63 ", " QLITE_CUDA_64_127 \
       "}, {%128, %129, %130, %131}, %132, 1, 1, 1, 0;"                                                  \
-      : QLITE_CUDA_D64(0), QLITE_CUDA_D64(64)                                                                  \
+      : QLITE_CUDA_D64("+f", 0), QLITE_CUDA_D64("+f", 64)                                                                  \
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
 
 QLITE_DEVICE void multiply_async(float (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, __half) {
@@ -194,6 +207,18 @@ QLITE_DEVICE void multiply_async(float (&d)[128], const std::uint32_t (&a)[4], s
 }
 QLITE_DEVICE void multiply_async(float (&d)[128], const std::uint32_t (&a)[4], std::uint64_t b, __nv_bfloat16) {
   QLITE_CUDA_WGMMA_256("bf16");
+}
+// The same of signed bytes, with 32 k.
+QLITE_DEVICE void multiply_async(std::int32_t (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, std::int8_t) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k32.s32.s8.s8 {" QLITE_CUDA_0_63 "}, {%64, %65, %66, %67}, %68, 1;"
+               : QLITE_CUDA_D64("+r", 0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+QLITE_DEVICE void multiply_async(std::int32_t (&d)[128], const std::uint32_t (&a)[4], std::uint64_t b, std::int8_t) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n256k32.s32.s8.s8 {" QLITE_CUDA_0_63 ", " QLITE_CUDA_64_127
+               "}, {%128, %129, %130, %131}, %132, 1;"
+               : QLITE_CUDA_D64("+r", 0), QLITE_CUDA_D64("+r", 64)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 #undef QLITE_CUDA_WGMMA_256
 #undef QLITE_CUDA_WGMMA_128
