@@ -4,8 +4,9 @@
 //
 // Method: a CUDA graph of back-to-back launches over copies of the weights of at least 320 MB together (several times
 // the L2), replayed for 10 ms first, then until 12 ms or five replays have passed, whichever is later; the median of
-// those replays, divided by the number of launches. For a ratio to cuBLAS its graph is replayed by turns with ours: large
-// products run at the card's power limit, and what ran before decides the clocks. Before a kind is timed, its output is poisoned and compared with float64.
+// those replays, divided by the number of launches. For a ratio to cuBLAS its graph is replayed by turns with ours:
+// large products run at the card's power limit, and what ran before decides the clocks. Before a kind is timed, its
+// output is poisoned and compared with float64.
 #include <cublasLt.h>
 #include <cublas_v2.h>
 
@@ -418,8 +419,11 @@ int main(int argc, char** argv) {
           std::sort(all.begin(), all.end(), [](const timed& a, const timed& b) { return a.us < b.us; });
           std::printf("\n  sweep M=%-5zu", m);
           for (std::size_t i = 0; i < all.size() && i < 6; ++i)
-            std::printf(" %s%dx%dw%dc%d:%.1f", all[i].c.family == 2 ? "d" : all[i].c.family == 3 ? "s" : "h", all[i].c.row_tiles,
-                        all[i].c.token_tiles, all[i].c.warps, all[i].c.cluster, all[i].us);
+            std::printf(" %s%dx%dw%dc%d:%.1f",
+                        all[i].c.family == 2   ? "d"
+                        : all[i].c.family == 3 ? "s"
+                                               : "h",
+                        all[i].c.row_tiles, all[i].c.token_tiles, all[i].c.warps, all[i].c.cluster, all[i].us);
         }
       }
       std::printf("\n");

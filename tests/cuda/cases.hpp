@@ -67,6 +67,12 @@ device_case random_device_case(random_source& random) {
   const bool hopper = c.k != 0 && !traits::has_offset &&
                       (Integer ? traits::bits == 8 && !traits::grouped && traits::is_symmetric : scaled);
   c.kernel = random_choice(random, hopper && device::has_hopper());
+  if (c.kernel.family == 4 && random.chance(0.3)) {    // the ring of its stages goes round
+    c.k = 8 * random.integer(150, 500);
+    c.group = random.pick<std::size_t>({32, 64, 96, 128, 256, 1024});
+    c.m = random.integer(1, 40), c.n = random.integer(1, 300);
+    if (random.chance(0.5)) c.kernel.cluster = 1;
+  }
   return c;
 }
 

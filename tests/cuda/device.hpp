@@ -70,8 +70,7 @@ struct operands {
   std::vector<qlite::bfloat16> matrix_b, vector_b;
 };
 int product_with_epilogue(int which, const qlite::quantized_view<qlite::scheme<qlite::int8, qlite::per_channel>>& q,
-                          const float* x, std::size_t m, const operands& o, float* y,
-                          const choice& kernel = {});
+                          const float* x, std::size_t m, const operands& o, float* y, const choice& kernel = {});
 
 // Calls that must be refused, and a few beside them that must not; the name of the first that is not answered as it
 // should be, or an empty string.

@@ -10,8 +10,8 @@ enum class kernel_family : std::uint8_t {
   simple,       ///< detail/simple_kernel.cuh: any GPU
   direct,       ///< detail/direct_kernel.cuh: sm_80 and newer, few tokens
   staged,       ///< detail/staged_kernel.cuh: sm_80 and newer, more tokens
-  hopper        ///< detail/hopper_kernel.cuh: sm_90a, many tokens; weight-only, no offsets; groups of a multiple of 32 with
-                ///< float16 scales, or one group
+  hopper    ///< detail/hopper_kernel.cuh: sm_90a, many tokens; weight-only, no offsets; groups of a multiple of 32 with
+            ///< float16 scales, or one group
 };
 
 /// A kernel and its cut. For a fixed choice a result is a function of the inputs alone; rows of X never influence each
@@ -65,12 +65,12 @@ inline double staged_cost(const product_shape& s, const kernel_choice& c) noexce
   return 2.5 + 0.097 * (static_cast<double>(waves * on_sm) * tiles * tile + (c.cluster > 1 ? 16.0 : 0.0));
 }
 
-/// What a cut of the Hopper kernel costs, in the same unit; the constants fit the same sweeps. Few tokens cost more than
-/// their share, since a tile is decoded for each block of tokens.
+/// What a cut of the Hopper kernel costs, in the same unit; the constants fit the same sweeps. Few tokens cost more
+/// than their share, since a tile is decoded for each block of tokens.
 inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexcept {
   const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
-  // Clusters that are under way at once on the 132 multiprocessors of an H100, whose groups of 16 or 18 each holds whole
-  // ones only.
+  // Clusters that are under way at once on the 132 multiprocessors of an H100, whose groups of 16 or 18 each holds
+  // whole ones only.
   constexpr std::size_t fitting[8] = {132, 66, 39, 30, 22, 17, 15, 15};
   const std::size_t row_blocks = ceiling(s.n, 128), token_blocks = ceiling(s.m, 8u * c.token_tiles);
   const double tile = s.integer ? (c.token_tiles == 16 ? 0.26 : 0.40) : (c.token_tiles == 16 ? 0.41 : 0.70);
@@ -91,8 +91,8 @@ inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexce
 
 }    // namespace kernels
 
-/// The table: a fixed cut for m <= 16, so that the order of sums depends on n, k and bits alone; beyond, the cheapest of
-/// a few cuts of the staged and the Hopper kernel.
+/// The table: a fixed cut for m <= 16, so that the order of sums depends on n, k and bits alone; beyond, the cheapest
+/// of a few cuts of the staged and the Hopper kernel.
 inline kernel_choice choose_kernel(const product_shape& s) noexcept {
   kernel_choice best;
   const std::size_t row_tiles = s.n / 16 + (s.n % 16 != 0);

@@ -106,7 +106,8 @@ __global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256,
 
   constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
   auto* const parts = reinterpret_cast<float*>(shared_memory);
-  spill<RowTiles, TokenTiles>([&](int r, int n, int i) { return product.acc[r][n][i]; }, parts + warp * tokens * (rows + 4), rows + 4, 0, lane);
+  spill<RowTiles, TokenTiles>([&](int r, int n, int i) { return product.acc[r][n][i]; },
+                              parts + warp * tokens * (rows + 4), rows + 4, 0, lane);
   __syncthreads();
   finish<Span, Math::is_integer>(
       [&](std::uint32_t p) { return static_cast<const float*>(parts + p * tokens * (rows + 4)); }, warps, rows, 0,

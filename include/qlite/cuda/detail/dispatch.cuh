@@ -80,13 +80,17 @@ struct launcher {
 
   template <int TokenTiles>
   cudaError_t hopper(unsigned cluster, int multiprocessors) const noexcept {
-    const auto kernel = hopper_kernel<Math, Bits, Span, Plain, TokenTiles, Out>;
+    return cluster > 1 ? hopper<TokenTiles, true>(cluster, multiprocessors)
+                       : hopper<TokenTiles, false>(1, multiprocessors);
+  }
+  template <int TokenTiles, bool ShareK>
+  cudaError_t hopper(unsigned cluster, int multiprocessors) const noexcept {
+    const auto kernel = hopper_kernel<Math, Bits, Span, Plain, TokenTiles, ShareK, Out>;
     constexpr std::uint32_t tile_rows_of_64 = 2 * Bits;    // rows of 64 bytes of a tile
     hopper_cut cut{};
-    cut.share_k = cluster > 1;
     const std::uint32_t row_blocks = (w.row_tiles + hopper_row_tiles - 1) / hopper_row_tiles;
-    cut.cluster = cut.share_k ? cluster : row_blocks > 1 ? 2 : 1;
-    cut.row_units = cut.share_k ? row_blocks : (row_blocks + cut.cluster - 1) / cut.cluster;
+    cut.cluster = ShareK ? cluster : row_blocks > 1 ? 2 : 1;
+    cut.row_units = ShareK ? row_blocks : (row_blocks + cut.cluster - 1) / cut.cluster;
     cut.token_blocks = (out.rows + 8 * TokenTiles - 1) / (8 * TokenTiles);
     const std::size_t pieces = std::size_t{cut.row_units} * cut.token_blocks;
     if (pieces > 0x7fffffffu) return cudaErrorInvalidValue;
@@ -101,7 +105,7 @@ struct launcher {
     activations.matrices = 1;
     activations.row_bytes = x.rows > 1 ? x.row_bytes : std::size_t{x.cols} * sizeof(typename Math::element);
     activations.box_cols = 64 * memory::tiles;
-    activations.box_rows = 8 * TokenTiles / (cut.share_k ? 1 : cut.cluster);
+    activations.box_rows = 8 * TokenTiles / (ShareK ? 1 : cut.cluster);
     activations.box_matrices = 1;
     activations.swizzle = CU_TENSOR_MAP_SWIZZLE_128B;
     codes.data = w.codes;
@@ -117,9 +121,9 @@ struct launcher {
     QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(activations, x_map));
     QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(codes, code_map));
     const std::size_t at_once = static_cast<std::size_t>(multiprocessors) / cut.cluster;
-    const std::size_t clusters = cut.share_k || pieces < at_once ? pieces : at_once;
-    return launch_clusters(cut.cluster, kernel, clusters * cut.cluster, hopper_threads,
-                           memory::bytes, stream, w, x, out, x_map, code_map, cut);
+    const std::size_t clusters = ShareK || pieces < at_once ? pieces : at_once;
+    return launch_clusters(cut.cluster, kernel, clusters * cut.cluster, hopper_threads, memory::bytes, stream, w, x,
+                           out, x_map, code_map, cut);
   }
 
   cudaError_t run(kernel_choice c) const noexcept {
@@ -139,7 +143,7 @@ struct launcher {
       if (hopper_takes() && architecture >= 90) {
         cudaFuncAttributes attributes{};
         QLITE_CUDA_RETURN_IF_ERROR(
-            cudaFuncGetAttributes(&attributes, hopper_kernel<Math, Bits, Span, Plain, 16, Out>));
+            cudaFuncGetAttributes(&attributes, hopper_kernel<Math, Bits, Span, Plain, 16, false, Out>));
         on_hopper = attributes.maxThreadsPerBlock >= static_cast<int>(hopper_threads);
       }
     }

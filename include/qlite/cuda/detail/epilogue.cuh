@@ -160,8 +160,8 @@ struct output {
   QLITE_DEVICE T value(float y, std::size_t row, std::size_t column) const {
     return from_float<T>(epilogue(y, row, column));
   }
-  /// Eight finished results of 16 bits, of columns column ... of a row; those beyond Y are left out. column is a multiple
-  /// of eight.
+  /// Eight finished results of 16 bits, of columns column ... of a row; those beyond Y are left out. column is a
+  /// multiple of eight.
   QLITE_DEVICE void store_run(const uint4& run, std::uint32_t row, std::uint32_t column) const {
     if (row >= rows || column >= columns) return;
     T* const to = data + row * stride + column;

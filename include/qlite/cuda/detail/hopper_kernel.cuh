@@ -1,8 +1,8 @@
 // Products with many tokens on Hopper: wgmma with the weights as its register operand.
 //
 // A block computes 128 rows of W (eight row tiles) for TokenTiles x 8 tokens, with three warpgroups. The first moves
-// data: one thread of it has the copy engine fill a ring of stages, each 64 k of X (rows of 128 bytes, swizzled) and the
-// codes of eight tiles. Each of the other two multiplies 64 rows; a warp decodes the tile of its own 16 rows into
+// data: one thread of it has the copy engine fill a ring of stages, each 64 k of X (rows of 128 bytes, swizzled) and
+// the codes of eight tiles. Each of the other two multiplies 64 rows; a warp decodes the tile of its own 16 rows into
 // registers, one tile ahead of the products under way. Operands are swapped (Y^T = W X^T), so that codes never go back
 // to memory once they are decoded; the idea is of CUTLASS's mixed-input kernels and Machete (NeuralMagic, 2024).
 //
@@ -10,14 +10,15 @@
 //   warpgroup 1   | decode | products of 64 rows, decode | scale, products, decode | ...
 //   warpgroup 2   | the same for the next 64 rows; its products fill the gaps of the other's
 //
-// Weights are never rounded to 16 bits. The tensor core adds to sums that are in units of the scale of the group at hand;
-// where a group ends, they are multiplied in float32 by its scale over the next one's. That costs what adding a group's
-// own sums with their scale would, but no second set of registers, so that a warpgroup has 256 tokens: products of 64 x
-// 256 cost least. Scales are float16, so that no ratio and no sum over a scale leaves float32 for any sane activations.
+// Weights are never rounded to 16 bits. The tensor core adds to sums that are in units of the scale of the group at
+// hand; where a group ends, they are multiplied in float32 by its scale over the next one's. That costs what adding a
+// group's own sums with their scale would, but no second set of registers, so that a warpgroup has 256 tokens: products
+// of 64 x 256 cost least. Scales are float16, so that no ratio and no sum over a scale leaves float32 for any sane
+// activations.
 //
 // Blocks of a cluster either share tokens, two blocks with different rows, each of which copies half of X to both; or
-// they share K: at the end each adds the sums of all, in order, for its part of the tokens. In the first case blocks are
-// persistent and take every so many pieces of work, so that the ring is full again before the sums are written.
+// they share K: at the end each adds the sums of all, in order, for its part of the tokens. In the first case blocks
+// are persistent and take every so many pieces of work, so that the ring is full again before the sums are written.
 #pragma once
 
 #include <qlite/cuda/detail/epilogue.cuh>
@@ -40,7 +41,8 @@ struct hopper_memory {
   static constexpr std::uint32_t stage = x_bytes + code_bytes;
   static constexpr std::uint32_t room = 227 * 1024 - 1024 - hopper_row_tiles * hopper_buffer - 256;
   static constexpr std::uint32_t stages = room / stage < 8 ? room / stage : 8;
-  static constexpr std::uint32_t buffers_at = stages * stage, barriers_at = buffers_at + hopper_row_tiles * hopper_buffer;
+  static constexpr std::uint32_t buffers_at = stages * stage,
+                                 barriers_at = buffers_at + hopper_row_tiles * hopper_buffer;
   static constexpr std::uint32_t bytes = 1024 + barriers_at + 16 * stages;
   // Where blocks share K, the ring becomes the block's sums.
   static_assert(stages * stage >= 8 * (TokenTiles + 7) * (hopper_rows + 4) * sizeof(float), "sums fit into the ring");
@@ -132,23 +134,23 @@ struct code_reader<integer_math, 8> {
   }
 };
 
-/// Goes from group to group along K, in steps of a tile (span_kind::tile) or half a tile (run). The tensor core's sums are
-/// in units of the scales of the group at hand. What the next group needs is prepared while products are under way.
+/// Goes from group to group along K, in steps of a tile (span_kind::tile) or half a tile (run). The tensor core's sums
+/// are in units of the scales of the group at hand. What the next group needs is prepared while products are under way.
 template <span_kind Span>
 struct group_cursor {
   static constexpr std::uint32_t halves = Span == span_kind::run ? 2 : 1;
 
   struct numbers {
-    float2 unit;               // the scales of this lane's rows
-    std::uint32_t kept[2];     // masks of fragments: 0 where a scale is 0
-    bool some_zero;            // of any lane
+    float2 unit;              // the scales of this lane's rows
+    std::uint32_t kept[2];    // masks of fragments: 0 where a scale is 0
+    bool some_zero;           // of any lane
   };
   numbers now, then;
-  float2 ratio;                // what sums in the unit at hand are multiplied by to be in the next
-  const std::byte* next;       // scales of this lane's rows, of the group to load
-  std::uint32_t left;          // groups behind that one
-  std::uint32_t size, end;     // steps of a group, and the one where the next group begins
-  std::uint32_t ahead;         // scales of the group after the next
+  float2 ratio;               // what sums in the unit at hand are multiplied by to be in the next
+  const std::byte* next;      // scales of this lane's rows, of the group to load
+  std::uint32_t left;         // groups behind that one
+  std::uint32_t size, end;    // steps of a group, and the one where the next group begins
+  std::uint32_t ahead;        // scales of the group after the next
 
   QLITE_DEVICE group_cursor(const weights& w, std::size_t pair, std::uint32_t tile) {
     now.unit = make_float2(1.0f, 1.0f);
@@ -220,7 +222,8 @@ template <span_kind Span, bool Plain>
 struct zero_cursor {
   const std::uint8_t* from;
 
-  QLITE_DEVICE zero_cursor(const weights& w, std::size_t pair) : from(Plain || w.zeros == nullptr ? nullptr : w.zeros + 2 * pair) {}
+  QLITE_DEVICE zero_cursor(const weights& w, std::size_t pair)
+      : from(Plain || w.zeros == nullptr ? nullptr : w.zeros + 2 * pair) {}
   QLITE_DEVICE void load(const weights& w, std::uint32_t tile, std::uint32_t (&to)[2]) const {
 #pragma unroll
     for (std::uint32_t h = 0; h < (Span == span_kind::run ? 2 : 1); ++h) {
@@ -291,13 +294,14 @@ QLITE_DEVICE void write_sums(Sum&& sum, std::byte* buffer, std::uint32_t row, st
 /// How a launch is cut. Pieces of work are ordered in strips of `strip` token blocks, so that what is multiplied at one
 /// time fits into the L2.
 struct hopper_cut {
-  std::uint32_t row_units, token_blocks, pieces;    // row units: blocks of rows, or pairs of them where tokens are shared
-  std::uint32_t cluster;                            // blocks of a cluster
-  bool share_k;                                     // what they share: K, or tokens
+  std::uint32_t row_units;    // blocks of rows, or pairs of them where tokens are shared
+  std::uint32_t token_blocks;
+  std::uint32_t pieces;     // row_units * token_blocks
+  std::uint32_t cluster;    // blocks of a cluster
 };
 inline constexpr std::uint32_t hopper_strip = 8;
 
-template <class Math, int Bits, span_kind Span, bool Plain, int TokenTiles, class Out>
+template <class Math, int Bits, span_kind Span, bool Plain, int TokenTiles, bool ShareK, class Out>
 __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     hopper_kernel(weights w, inputs x, Out out, const __grid_constant__ CUtensorMap x_map,
                   const __grid_constant__ CUtensorMap code_map, hopper_cut cut) {
@@ -312,8 +316,8 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
 
   const std::uint32_t warpgroup = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
   const std::uint32_t lane = threadIdx.x % 32, rank = blockIdx.x % cut.cluster;
-  const bool multicast = !cut.share_k && cut.cluster > 1;
-  const std::uint32_t cluster_barriers = multicast ? 1 : cut.share_k ? 2 : 0;    // at the end
+  const bool multicast = !ShareK && cut.cluster > 1;
+  const std::uint32_t cluster_barriers = multicast ? 1 : ShareK ? 2 : 0;    // at the end
   if (threadIdx.x == 0) {
     for (std::uint32_t s = 0; s < stages; ++s) {
       init_barrier(full + 8 * s, 1);
@@ -329,13 +333,14 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
 
   // Pairs of stages: all, or this block's share of them. A stage's k is here called a tile, which it is of 16-bit X.
   const std::uint32_t all_pairs = (w.col_tiles + 2 * memory::tiles - 1) / (2 * memory::tiles);
-  const std::uint32_t first_pair = cut.share_k ? all_pairs * rank / cut.cluster : 0;
-  const std::uint32_t last_pair = cut.share_k ? all_pairs * (rank + 1) / cut.cluster : all_pairs;
+  const std::uint32_t first_pair = ShareK ? all_pairs * rank / cut.cluster : 0;
+  const std::uint32_t last_pair = ShareK ? all_pairs * (rank + 1) / cut.cluster : all_pairs;
   struct place {
     std::uint32_t row_tile, token;
   };
   const auto place_of = [&](std::uint32_t piece) -> place {
-    const std::uint32_t strip = piece / (hopper_strip * cut.row_units), in_strip = piece % (hopper_strip * cut.row_units);
+    const std::uint32_t strip = piece / (hopper_strip * cut.row_units),
+                        in_strip = piece % (hopper_strip * cut.row_units);
     const std::uint32_t wide = min(hopper_strip, cut.token_blocks - strip * hopper_strip);
     const std::uint32_t unit = in_strip / wide;
     return {(multicast ? unit * cut.cluster + rank : unit) * hopper_row_tiles,
@@ -442,9 +447,10 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
         reader.decode(packed, z[Span == span_kind::run ? 1 : 0], 1, b[1]);
         zeros.load(w, tile + 3, z);
       };
-      // The second warpgroup begins when the first is three tiles ahead, and stays behind: so one multiplies while the
-      // other writes its sums or multiplies them by a ratio.
-      const bool apart = !cut.share_k && piece == first_piece && end - begin >= 8;
+      // The second warpgroup begins when the first is some tiles ahead, and stays behind: so one multiplies while the
+      // other writes its sums or multiplies them by a ratio. The first takes lead + 3 stages until then.
+      constexpr std::uint32_t lead = 2;
+      const bool apart = !ShareK && stages >= 5 && piece == first_piece && end - begin >= 8;
       if (apart && warpgroup == 2) sync_threads(2, 256);
       if (begin < end) {
         words packed;
@@ -457,13 +463,13 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       for (std::uint32_t tile = begin; tile < end; tile += 2) {
         advance(tile, a0, s0, a1, s1, z1);
         advance(tile + 1, a1, s1, a0, s0, z0);
-        if (apart && warpgroup == 1 && tile == begin + 2) arrive_threads(2, 256);
+        if (apart && warpgroup == 1 && tile == begin + lead) arrive_threads(2, 256);
       }
       wait_products<0>();
       pin(acc);
       if (begin < end) release(s1);
 
-      if (!cut.share_k) {
+      if constexpr (!ShareK) {
         float2 unit = groups.now.unit;
         if (Span == span_kind::whole)
           unit = load_pair(w.scales, pair, !Plain && w.wide_scales).floats(!Plain && w.wide_scales);
@@ -475,41 +481,43 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
         };
         write_sums<TokenTiles>(result, shared + memory::buffers_at + warp * hopper_buffer, (at.row_tile + warp) * 16,
                                at.token, w, x, out, lane);
-        continue;
-      }
-      // Block r of C adds and writes token tiles n with n C / TokenTiles = r; the others put their sums of these into its
-      // shared memory, where the ring was: [C][tokens][rows + 4].
-      arrive_in_cluster();    // nobody reads a ring any more
-      wait_for_cluster();
-      const auto sum = [&](int i) {
-        if constexpr (Math::is_integer)
-          return __int_as_float(acc[i]);
-        else
-          return Span == span_kind::whole ? acc[i]
-                                          : __fmul_rn(acc[i], i % 4 < 2 ? groups.now.unit.x : groups.now.unit.y);
-      };
-      const std::uint32_t share = (TokenTiles + cut.cluster - 1) / cut.cluster * 8, part_size = share * (hopper_rows + 4);
-      std::uint32_t owner = ~0u, first = 0, own_first = 0, own_count = 0, to = 0;
+      } else {
+        // Block r of C adds and writes token tiles n with n C / TokenTiles = r; the others put their sums of these into
+        // its shared memory, where the ring was: [C][tokens][rows + 4].
+        arrive_in_cluster();    // nobody reads a ring any more
+        wait_for_cluster();
+        const auto sum = [&](int i) {
+          if constexpr (Math::is_integer)
+            return __int_as_float(acc[i]);
+          else
+            return Span == span_kind::whole ? acc[i]
+                                            : __fmul_rn(acc[i], i % 4 < 2 ? groups.now.unit.x : groups.now.unit.y);
+        };
+        const std::uint32_t share = (TokenTiles + cut.cluster - 1) / cut.cluster * 8,
+                            part_size = share * (hopper_rows + 4);
+        std::uint32_t owner = ~0u, first = 0, own_first = 0, own_count = 0, to = 0;
 #pragma unroll
-      for (std::uint32_t n = 0; n < TokenTiles; ++n) {
-        const std::uint32_t now = n * cut.cluster / TokenTiles;
-        if (now != owner) {
-          owner = now;
-          first = n;
-          to = cluster_address(base + 4 * (rank * part_size + warp * 16 + lane / 4 + lane % 4 * 2 * (hopper_rows + 4)),
-                               owner);
-          if (owner == rank) own_first = n;
+        for (std::uint32_t n = 0; n < TokenTiles; ++n) {
+          const std::uint32_t now = n * cut.cluster / TokenTiles;
+          if (now != owner) {
+            owner = now;
+            first = n;
+            to = cluster_address(
+                base + 4 * (rank * part_size + warp * 16 + lane / 4 + lane % 4 * 2 * (hopper_rows + 4)), owner);
+            if (owner == rank) own_first = n;
+          }
+          if (owner == rank) ++own_count;
+#pragma unroll
+          for (std::uint32_t i = 0; i < 4; ++i)
+            store_remotely(to + 4 * ((8 * (n - first) + i % 2) * (hopper_rows + 4) + 8 * (i / 2)), sum(4 * n + i));
         }
-        if (owner == rank) ++own_count;
-#pragma unroll
-        for (std::uint32_t i = 0; i < 4; ++i)
-          store_remotely(to + 4 * ((8 * (n - first) + i % 2) * (hopper_rows + 4) + 8 * (i / 2)), sum(4 * n + i));
+        arrive_in_cluster();    // sums have arrived
+        wait_for_cluster();
+        const auto* const parts = reinterpret_cast<const float*>(shared);
+        finish<Span, Math::is_integer>([&](std::uint32_t p) { return parts + p * part_size; }, cut.cluster, hopper_rows,
+                                       0, 8 * own_count, at.row_tile * 16, at.token + 8 * own_first, w, x, out, thread,
+                                       256);
       }
-      arrive_in_cluster();    // sums have arrived
-      wait_for_cluster();
-      const auto* const parts = reinterpret_cast<const float*>(shared);
-      finish<Span, Math::is_integer>([&](std::uint32_t p) { return parts + p * part_size; }, cut.cluster, hopper_rows, 0,
-                                     8 * own_count, at.row_tile * 16, at.token + 8 * own_first, w, x, out, thread, 256);
     }
     if (multicast) {    // nobody leaves while the other still sends or arrives
       arrive_in_cluster();

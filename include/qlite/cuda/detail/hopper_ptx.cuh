@@ -51,8 +51,8 @@ QLITE_DEVICE void store_transposed(std::uint32_t address, const std::uint32_t (&
                "r"(m[1]), "r"(m[2]), "r"(m[3])
                : "memory");
 }
-/// x, in a way that the assembler does not see through: it would rather compute x anew in every step of a loop than give
-/// it one of the many registers that a consumer has.
+/// x, in a way that the assembler does not see through: it would rather compute x anew in every step of a loop than
+/// give it one of the many registers that a consumer has.
 QLITE_DEVICE std::uint32_t keep(std::uint32_t x) { return __shfl_sync(0xffffffffu, x, threadIdx.x % 32); }
 QLITE_DEVICE float reciprocal(float x) {
   float r;
@@ -68,8 +68,8 @@ QLITE_DEVICE void publish_barriers() { asm volatile("fence.mbarrier_init.release
 QLITE_DEVICE void arrive_expecting(std::uint32_t barrier, std::uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
-/// At a barrier of any block of the cluster (cluster_address). What is released is reads alone, of shared memory that the
-/// copy engine fills next, so the plain form does; that of the cluster's scope would wait for global memory.
+/// At a barrier of any block of the cluster (cluster_address). What is released is reads alone, of shared memory that
+/// the copy engine fills next, so the plain form does; that of the cluster's scope would wait for global memory.
 QLITE_DEVICE void arrive_remotely(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
@@ -101,8 +101,8 @@ QLITE_DEVICE void copy_box(std::uint32_t to, const CUtensorMap& matrix, std::uin
 QLITE_DEVICE void copy_block(std::uint32_t to, const CUtensorMap& matrices, std::uint32_t row, std::uint32_t matrix,
                              std::uint32_t barrier) {
   asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(
-          to),
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::
+          "r"(to),
       "l"(&matrices), "r"(0), "r"(row), "r"(matrix), "r"(barrier)
       : "memory");
 }
@@ -167,34 +167,32 @@ QLITE_DEVICE std::uint64_t rows_of_128_bytes(std::uint32_t address) {
   return std::uint64_t{address >> 4} | std::uint64_t{1} << 16 | std::uint64_t{1024 >> 4} << 32 | std::uint64_t{1} << 62;
 }
 
-// d [64 x N] = a [64 x 16] * b [16 x N] (+ d, if `add`). Warp w of the warpgroup holds rows 16 w ... of a and d, each in
-// the fragments of mma.m16n8k16; b is [N] rows of k in shared memory.
-#define QLITE_CUDA_D8(c, i)                                                                                \
+// d [64 x N] = a [64 x 16] * b [16 x N] (+ d, if `add`). Warp w of the warpgroup holds rows 16 w ... of a and d, each
+// in the fragments of mma.m16n8k16; b is [N] rows of k in shared memory.
+#define QLITE_CUDA_D8(c, i) \
   c(d[i]), c(d[i + 1]), c(d[i + 2]), c(d[i + 3]), c(d[i + 4]), c(d[i + 5]), c(d[i + 6]), c(d[i + 7])
-#define QLITE_CUDA_D64(c, i)                                                                                       \
-  QLITE_CUDA_D8(c, i), QLITE_CUDA_D8(c, i + 8), QLITE_CUDA_D8(c, i + 16), QLITE_CUDA_D8(c, i + 24),                \
+#define QLITE_CUDA_D64(c, i)                                                                        \
+  QLITE_CUDA_D8(c, i), QLITE_CUDA_D8(c, i + 8), QLITE_CUDA_D8(c, i + 16), QLITE_CUDA_D8(c, i + 24), \
       QLITE_CUDA_D8(c, i + 32), QLITE_CUDA_D8(c, i + 40), QLITE_CUDA_D8(c, i + 48), QLITE_CUDA_D8(c, i + 56)
 #define QLITE_CUDA_0_63                                                                                       \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, " \
   "%23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, " \
   "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define QLITE_CUDA_64_127                                                                                      \
-  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, "  \
-  "%85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, "  \
+#define QLITE_CUDA_64_127                                                                                        \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, "    \
+  "%85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, "    \
   "%105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, " \
   "%123, %124, %125, %126, %127"
-#define QLITE_CUDA_WGMMA_128(type)                                                                             \
-  asm volatile(                                                                                                \
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" QLITE_CUDA_0_63                        \
-      "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 0;"                                                       \
-      : QLITE_CUDA_D64("+f", 0)                                                                                      \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
-#define QLITE_CUDA_WGMMA_256(type)                                                                             \
-  asm volatile(                                                                                                \
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type " {" QLITE_CUDA_0_63 ", " QLITE_CUDA_64_127 \
-      "}, {%128, %129, %130, %131}, %132, 1, 1, 1, 0;"                                                  \
-      : QLITE_CUDA_D64("+f", 0), QLITE_CUDA_D64("+f", 64)                                                                  \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
+#define QLITE_CUDA_WGMMA_128(type)                                                               \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" QLITE_CUDA_0_63 \
+               "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 0;"                                       \
+               : QLITE_CUDA_D64("+f", 0)                                                         \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
+#define QLITE_CUDA_WGMMA_256(type)                                                               \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type " {" QLITE_CUDA_0_63 \
+               ", " QLITE_CUDA_64_127 "}, {%128, %129, %130, %131}, %132, 1, 1, 1, 0;"           \
+               : QLITE_CUDA_D64("+f", 0), QLITE_CUDA_D64("+f", 64)                               \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
 
 QLITE_DEVICE void multiply_async(float (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, __half) {
   QLITE_CUDA_WGMMA_128("f16");

@@ -162,14 +162,16 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
 
   const std::uint32_t rows = 16 * block_tiles, part_size = tokens * (rows + 4);
   auto* const parts = reinterpret_cast<float*>(shared_memory);
-  spill<RowTiles, TokenTiles>([&](int r, int n, int i) { return product.acc[r][n][i]; }, parts + warp_k * part_size, rows + 4, warp_n * RowTiles * 16, lane);
+  spill<RowTiles, TokenTiles>([&](int r, int n, int i) { return product.acc[r][n][i]; }, parts + warp_k * part_size,
+                              rows + 4, warp_n * RowTiles * 16, lane);
 #if __CUDA_ARCH__ >= 900
   if (cluster > 1) {
     arrive_in_cluster();
     wait_for_cluster();
     finish<Span, Math::is_integer>(
         [&](std::uint32_t p) { return in_block(parts + p % warps_k * part_size, p / warps_k); }, cluster * warps_k,
-        rows, tokens / cluster * rank, tokens / cluster * (rank + 1), first_tile * 16, token0, w, x, out, threadIdx.x, blockDim.x);
+        rows, tokens / cluster * rank, tokens / cluster * (rank + 1), first_tile * 16, token0, w, x, out, threadIdx.x,
+        blockDim.x);
     arrive_in_cluster();    // nobody leaves before all have read
     wait_for_cluster();
     return;

@@ -27,8 +27,8 @@ inline cudaError_t make_tensor_map(const boxed_matrices& m, CUtensorMap& map) no
     void* found = nullptr;
     cudaDriverEntryPointQueryResult result{};
 #if CUDART_VERSION >= 12050
-    const cudaError_t status = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000,
-                                                                cudaEnableDefault, &result);
+    const cudaError_t status =
+        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result);
 #else
     const cudaError_t status = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &found, cudaEnableDefault, &result);
 #endif
@@ -38,10 +38,9 @@ inline cudaError_t make_tensor_map(const boxed_matrices& m, CUtensorMap& map) no
   const cuuint64_t sizes[3] = {m.cols, m.rows, m.matrices};
   const cuuint64_t strides[2] = {m.row_bytes, m.matrix_bytes};
   const cuuint32_t box[3] = {m.box_cols, m.box_rows, m.box_matrices}, steps[3] = {1, 1, 1};
-  const CUresult status =
-      encode(&map, m.type, m.matrices > 1 || m.box_matrices > 1 ? 3 : 2, const_cast<void*>(m.data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-             m.swizzle,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult status = encode(&map, m.type, m.matrices > 1 || m.box_matrices > 1 ? 3 : 2, const_cast<void*>(m.data),
+                                 sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, m.swizzle,
+                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return status == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 

@@ -327,7 +327,8 @@ QLITE_DEVICE void spill(Sum&& sum, float* part, std::uint32_t stride, std::uint3
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) part[(8 * n + 2 * t + i % 2) * stride + row + 16 * r + g + 8 * (i / 2)] = sum(r, n, i);
+      for (int i = 0; i < 4; ++i)
+        part[(8 * n + 2 * t + i % 2) * stride + row + 16 * r + g + 8 * (i / 2)] = sum(r, n, i);
 }
 
 /// Adds the partial results of a block in order, applies what comes last (scales of tokens, the scale of an integer
