@@ -73,7 +73,8 @@ inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexce
   // whole ones only.
   constexpr std::size_t fitting[8] = {132, 66, 39, 30, 22, 17, 15, 15};
   const std::size_t row_blocks = ceiling(s.n, 128), token_blocks = ceiling(s.m, 8u * c.token_tiles);
-  const double tile = s.integer ? (c.token_tiles == 16 ? 0.26 : 0.40) : (c.token_tiles == 16 ? 0.41 : 0.70);
+  double tile = s.integer ? (c.token_tiles == 16 ? 0.45 : 0.58) : (c.token_tiles == 16 ? 0.41 : 0.70);
+  if (c.cluster == 1 && s.m <= 4u * c.token_tiles) tile *= 1.5;    // seen where one block's half of the tokens is empty
   const double pairs = static_cast<double>(ceiling(s.k, 128));
   const auto at_once = [&](std::size_t blocks) {
     const std::size_t fit = fitting[blocks - 1] * static_cast<std::size_t>(s.multiprocessors) / 132;

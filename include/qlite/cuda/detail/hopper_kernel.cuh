@@ -75,10 +75,11 @@ struct code_reader {
       for (int c = 0; c < 4; ++c) load_shared(to[h][c], at[c] + stage + (Bits == 4 ? 8 : 512) * h);
   }
   /// The fragments of half h.
-  QLITE_DEVICE void decode(const words& from, std::uint32_t zeros, int h, std::uint32_t (&a)[2][4]) const {
+  QLITE_DEVICE void decode(const words& from, const typename Math::zeros& zeros, int h,
+                           std::uint32_t (&a)[2][4]) const {
     uint4 raw[Bits / 4];    // the words of detail/layout.cuh
     merge(from, raw);
-    Math::decode(raw, h, Math::template make_zeros<Bits>(zeros), a);
+    Math::decode(raw, h, zeros, a);
   }
 
  private:
@@ -121,7 +122,7 @@ struct code_reader<integer_math, 8> {
 #pragma unroll
       for (int i = 0; i < 4; ++i) load_shared(to[h][i], at[i] + stage + 1024 * h);
   }
-  QLITE_DEVICE void decode(const words& from, std::uint32_t, int h, std::uint32_t (&a)[2][4]) const {
+  QLITE_DEVICE void decode(const words& from, const integer_math::zeros&, int h, std::uint32_t (&a)[2][4]) const {
 #pragma unroll
     for (int s = 0; s < 2; ++s)
 #pragma unroll
@@ -136,29 +137,42 @@ struct code_reader<integer_math, 8> {
 
 /// Goes from group to group along K, in steps of a tile (span_kind::tile) or half a tile (run). The tensor core's sums
 /// are in units of the scales of the group at hand. What the next group needs is prepared while products are under way.
-template <span_kind Span>
+template <class Math, int Bits, span_kind Span, bool Plain>
 struct group_cursor {
   static constexpr std::uint32_t halves = Span == span_kind::run ? 2 : 1;
+  using zeros = typename Math::zeros;
 
+  struct loaded {
+    std::uint32_t scales, zeros;    // of this lane's rows
+  };
   struct numbers {
-    float2 unit;              // the scales of this lane's rows
+    float2 unit;              // the scales
     std::uint32_t kept[2];    // masks of fragments: 0 where a scale is 0
     bool some_zero;           // of any lane
+    zeros points;
   };
   numbers now, then;
-  float2 ratio;               // what sums in the unit at hand are multiplied by to be in the next
-  const std::byte* next;      // scales of this lane's rows, of the group to load
-  std::uint32_t left;         // groups behind that one
-  std::uint32_t size, end;    // steps of a group, and the one where the next group begins
-  std::uint32_t ahead;        // scales of the group after the next
+  float2 ratio;                  // what sums in the unit at hand are multiplied by to be in the next
+  const std::byte* next;         // scales of the group to load
+  const std::uint8_t* points;    // its zero points; null: none
+  std::uint32_t left;            // groups behind that one
+  std::uint32_t size, end;       // steps of a group, and the one where the next group begins
+  std::uint32_t stored;          // zero points where there are none
+  loaded ahead;                  // of the group after the next
 
   QLITE_DEVICE group_cursor(const weights& w, std::size_t pair, std::uint32_t tile) {
     now.unit = make_float2(1.0f, 1.0f);
-    if constexpr (Span != span_kind::whole) {
-      size = w.groups == 1 ? 0xffffffffu : w.group / (64 / halves);
+    points = Plain || w.zeros == nullptr ? nullptr : w.zeros + 2 * pair;
+    stored = w.bias * 0x0101u;
+    if constexpr (Span == span_kind::whole) {
+      if (!Plain && points != nullptr) stored = __ldg(reinterpret_cast<const unsigned short*>(points));
+      now.points = Math::template make_zeros<Bits>(stored);
+    } else {
+      size = w.groups == 1 ? 0x3fffffffu : w.group / (64 / halves);
       const std::uint32_t group = min(tile * halves / size, w.groups - 1);
       end = w.groups == 1 ? size : (group + 1) * size;
       next = w.scales + 4 * pair + 32 * std::size_t{group};
+      if (!Plain && points != nullptr) points += 16 * std::size_t{group};
       left = w.groups - 1 - group;
       ahead = load();
       prepare();
@@ -168,7 +182,8 @@ struct group_cursor {
   }
   /// Products of the first step of a group are under way.
   QLITE_DEVICE void prepare() {
-    then.unit = __half22float2(*reinterpret_cast<const __half2*>(&ahead));
+    then.unit = __half22float2(*reinterpret_cast<const __half2*>(&ahead.scales));
+    then.points = Math::template make_zeros<Bits>(ahead.zeros);
     ahead = load();
     then.some_zero = __any_sync(0xffffffffu, then.unit.x == 0.0f || then.unit.y == 0.0f);
     then.kept[0] = then.unit.x == 0.0f ? 0u : ~0u;
@@ -177,6 +192,15 @@ struct group_cursor {
     if (then.unit.x == 0.0f) then.unit.x = now.unit.x;
     if (then.unit.y == 0.0f) then.unit.y = now.unit.y;
     ratio = make_float2(__fmul_rn(now.unit.x, reciprocal(then.unit.x)), __fmul_rn(now.unit.y, reciprocal(then.unit.y)));
+  }
+  /// The zero points of half h of a tile (or of the whole tile) that is a tile ahead at most.
+  QLITE_DEVICE zeros points_of(std::uint32_t tile, int h) const {
+    if constexpr (Span != span_kind::whole && !Plain) {
+      const std::uint32_t step = tile * halves + h;
+      if (step >= end + size) return Math::template make_zeros<Bits>(ahead.zeros);
+      if (step >= end) return then.points;
+    }
+    return now.points;
   }
   /// Before the products of half h of a tile (or of the whole tile), whose codes are a; whether it begins a group.
   template <class Sum, int N>
@@ -210,29 +234,14 @@ struct group_cursor {
     }
     return begins;
   }
-  QLITE_DEVICE std::uint32_t load() {
-    const std::uint32_t scales = __ldg(reinterpret_cast<const unsigned*>(next));
-    if (left != 0) next += 32, --left;
-    return scales;
-  }
-};
-
-/// Zero points of this lane's rows for the halves of tiles.
-template <span_kind Span, bool Plain>
-struct zero_cursor {
-  const std::uint8_t* from;
-
-  QLITE_DEVICE zero_cursor(const weights& w, std::size_t pair)
-      : from(Plain || w.zeros == nullptr ? nullptr : w.zeros + 2 * pair) {}
-  QLITE_DEVICE void load(const weights& w, std::uint32_t tile, std::uint32_t (&to)[2]) const {
-#pragma unroll
-    for (std::uint32_t h = 0; h < (Span == span_kind::run ? 2 : 1); ++h) {
-      to[h] = w.bias * 0x0101u;
-      if (!Plain && from != nullptr) {
-        const std::uint32_t group = min(w.group_of(tile * 64 + 32 * h), w.groups - 1);
-        to[h] = __ldg(reinterpret_cast<const unsigned short*>(from + 16 * std::size_t{group}));
-      }
+  QLITE_DEVICE loaded load() {
+    loaded l{__ldg(reinterpret_cast<const unsigned*>(next)), stored};
+    if (!Plain && points != nullptr) l.zeros = __ldg(reinterpret_cast<const unsigned short*>(points));
+    if (left != 0) {
+      next += 32, --left;
+      if (!Plain && points != nullptr) points += 16;
     }
+    return l;
   }
 };
 
@@ -404,20 +413,16 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     for (std::uint32_t piece = first_piece; piece < cut.pieces; piece += step) {
       const place at = place_of(piece);
       const std::size_t pair = w.pair(min(at.row_tile + warp, w.row_tiles - 1), 0, lane / 4);
-      group_cursor<Span> groups(w, pair, 2 * first_pair);
-      zero_cursor<Span, Plain> zeros(w, pair);
+      group_cursor<Math, Bits, Span, Plain> groups(w, pair, 2 * first_pair);
       const std::uint32_t begin = 2 * first_pair, end = 2 * last_pair;
 #pragma unroll
       for (int i = 0; i < 4 * TokenTiles; ++i) acc[i] = 0;
       fragments a0, a1;
-      std::uint32_t s0 = 0, s1 = 0, z0[2], z1[2];
-      zeros.load(w, begin, z0);
-      zeros.load(w, begin + 1, z1);
+      std::uint32_t s0 = 0, s1 = 0;
 
-      // Multiplies a tile from a, stage s; meanwhile decodes the next into b, with zero points z. Stage t, of the tile
-      // before, becomes the next one's.
-      const auto advance = [&](std::uint32_t tile, fragments& a, std::uint32_t s, fragments& b, std::uint32_t& t,
-                               std::uint32_t(&z)[2]) {
+      // Multiplies a tile from a, stage s; meanwhile decodes the next into b. Stage t, of the tile before, becomes the
+      // next one's.
+      const auto advance = [&](std::uint32_t tile, fragments& a, std::uint32_t s, fragments& b, std::uint32_t& t) {
         const std::uint32_t done = t;
         words packed;
         if (tile + 1 < end) {
@@ -432,7 +437,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
           if (begins) groups.prepare();
           wait_products<1>();
           if (tile != begin) release(done);
-          reader.decode(packed, z[0], 0, b[0]);
+          reader.decode(packed, groups.points_of(tile + 1, 0), 0, b[0]);
           begins = groups.enter(tile, 1, acc, a);
           begin_products();
         }
@@ -442,10 +447,9 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
         if constexpr (Span != span_kind::run) {
           wait_products<1>();
           if (tile != begin) release(done);
-          reader.decode(packed, z[0], 0, b[0]);
+          reader.decode(packed, groups.points_of(tile + 1, 0), 0, b[0]);
         }
-        reader.decode(packed, z[Span == span_kind::run ? 1 : 0], 1, b[1]);
-        zeros.load(w, tile + 3, z);
+        reader.decode(packed, groups.points_of(tile + 1, Span == span_kind::run ? 1 : 0), 1, b[1]);
       };
       // The second warpgroup begins when the first is some tiles ahead, and stays behind: so one multiplies while the
       // other writes its sums or multiplies them by a ratio. The first takes lead + 3 stages until then.
@@ -455,14 +459,13 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       if (begin < end) {
         words packed;
         reader.load((s0 = next_stage()) * memory::stage, packed);
-        reader.decode(packed, z0[0], 0, a0[0]);
-        reader.decode(packed, z0[Span == span_kind::run ? 1 : 0], 1, a0[1]);
-        zeros.load(w, begin + 2, z0);
+        reader.decode(packed, groups.points_of(begin, 0), 0, a0[0]);
+        reader.decode(packed, groups.points_of(begin, Span == span_kind::run ? 1 : 0), 1, a0[1]);
       }
 #pragma unroll 1
       for (std::uint32_t tile = begin; tile < end; tile += 2) {
-        advance(tile, a0, s0, a1, s1, z1);
-        advance(tile + 1, a1, s1, a0, s0, z0);
+        advance(tile, a0, s0, a1, s1);
+        advance(tile + 1, a1, s1, a0, s0);
         if (apart && warpgroup == 1 && tile == begin + lead) arrive_threads(2, 256);
       }
       wait_products<0>();
