@@ -73,19 +73,18 @@ inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexce
   // whole ones only.
   constexpr std::size_t fitting[8] = {132, 66, 39, 30, 22, 17, 15, 15};
   const std::size_t row_blocks = ceiling(s.n, 128), token_blocks = ceiling(s.m, 8u * c.token_tiles);
-  double tile = s.integer ? (c.token_tiles == 16 ? 0.45 : 0.58) : (c.token_tiles == 16 ? 0.41 : 0.70);
-  if (c.cluster == 1 && s.m <= 4u * c.token_tiles) tile *= 1.5;    // seen where one block's half of the tokens is empty
+  const bool few = c.token_tiles == 16;
+  double tile = !s.integer ? (few ? 0.41 : 0.70) : !few ? 0.58 : c.cluster > 1 ? 0.36 : 0.48;
   const double pairs = static_cast<double>(ceiling(s.k, 128));
   const auto at_once = [&](std::size_t blocks) {
     const std::size_t fit = fitting[blocks - 1] * static_cast<std::size_t>(s.multiprocessors) / 132;
     return fit == 0 ? 1 : fit;
   };
-  if (c.cluster == 1) {
-    const std::size_t sharing = row_blocks > 1 ? 2 : 1;    // blocks that share tokens
-    const std::size_t rounds = ceiling(ceiling(row_blocks, sharing) * token_blocks, at_once(sharing));
-    return 5.0 + static_cast<double>(rounds) * (2 * pairs * tile + 1.0);
-  }
-  const std::size_t rounds = ceiling(row_blocks * token_blocks, at_once(c.cluster));
+  const std::size_t sharing = c.cluster > 1 ? 1 : row_blocks > 1 ? 2 : 1;    // blocks that share tokens
+  const std::size_t rounds = c.cluster > 1 ? ceiling(row_blocks * token_blocks, at_once(c.cluster))
+                                           : ceiling(ceiling(row_blocks, sharing) * token_blocks, at_once(sharing));
+  if (s.m <= 64 && (c.cluster == 1 || rounds > 1)) tile *= 1.5;    // blocks that are half empty, as measured
+  if (c.cluster == 1) return 5.0 + static_cast<double>(rounds) * (2 * pairs * tile + 1.0);
   const double own = static_cast<double>(ceiling(ceiling(s.k, 128), c.cluster));
   return 3.5 + static_cast<double>(rounds) * (2 * own * tile + 5.0);
 }
