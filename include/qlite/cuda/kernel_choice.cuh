@@ -15,7 +15,8 @@ enum class kernel_family : std::uint8_t {
 };
 
 /// A kernel and its cut. For a fixed choice a result is a function of the inputs alone; rows of X never influence each
-/// other. `direct` with the same `warps` gives a row the same bits whatever the number of rows.
+/// other. `direct` with the same `warps` gives a row the same bits whatever the number of rows. A choice that no kernel
+/// has, or none that takes the scheme and is in the program for the device, is cudaErrorInvalidValue.
 struct kernel_choice {
   kernel_family family = kernel_family::automatic;
   std::uint8_t row_tiles = 0;      ///< direct: 16-row tiles of a warp, 1 or 2
