@@ -32,10 +32,10 @@ struct nf4 {
   static constexpr int bits = 4;
 };
 
-/// 4-bit codes, stored as int4's, that stand for 16 whole numbers from -127 to 113 (core/codebook.hpp), which lie closer
-/// together where weights are many. As they are whole, INT8 activations multiply them as integers, at the speed of int4
-/// and with a lower error. None of them is 0: a weight of 0 is read back as one scale. Symmetric schemes only; ggml's
-/// IQ4_NL is `scheme<nl4, per_group<32>>`.
+/// 4-bit codes, stored as int4's, that stand for 16 whole numbers from -127 to 113 (core/codebook.hpp), which lie
+/// closer together where weights are many. As they are whole, INT8 activations multiply them as integers, at the speed
+/// of int4 and with a lower error. None of them is 0: a weight of 0 is read back as one scale. Symmetric schemes only;
+/// ggml's IQ4_NL is `scheme<nl4, per_group<32>>`.
 struct nl4 {
   static constexpr const char* name = "nl4";
   static constexpr int bits = 4;

@@ -58,8 +58,8 @@ struct integer_tile {
     ints v[chains][units];
   };
 
-  /// Each line that is read, headers too, asks for one further on: one that nobody asked for stalls everything. With one
-  /// row a line of bytes is done with so soon that the processor sees enough lines ahead.
+  /// Each line that is read, headers too, asks for one further on: one that nobody asked for stalls everything. With
+  /// one row a line of bytes is done with so soon that the processor sees enough lines ahead.
   QLITE_INLINE static void prefetch(const std::byte* w) noexcept {
     if constexpr (Format::nibbles || Rows > 1) prefetch_stream(w);
   }
