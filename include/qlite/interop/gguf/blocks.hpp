@@ -34,15 +34,8 @@ QLITE_INLINE void join_halves(const std::uint8_t* fields, std::uint8_t* bytes) n
   for (std::size_t j = 0; j < 16; ++j) bytes[j] = static_cast<std::uint8_t>(fields[j] | fields[j + 16] << 4);
 }
 
-/// Q4_0, 18 bytes: w = d * (q - 8)
-///
-///     byte   0  1 | 2       3       ...  17
-///            d    | 16 : 0  17 : 1       31 : 15        high : low nibble of each byte, by weight
-///
-/// The field of symmetric int4 is code + 8, which is q itself. d may be negative.
-struct q4_0_block {
-  using scheme_type = scheme<int4, per_group<32>, symmetric, float16>;
-  static constexpr gguf::tensor_type type = gguf::tensor_type::q4_0;
+/// A scale and 32 nibbles: what Q4_0 and IQ4_NL share.
+struct scaled_nibbles {
   static constexpr std::size_t weights = 32, bytes = 18;
 
   QLITE_INLINE static void read(const std::uint8_t* block, std::uint8_t* fields, float16* scales, float*) noexcept {
@@ -53,6 +46,17 @@ struct q4_0_block {
     store_half(block, scale);
     join_halves(fields, block + 2);
   }
+};
+
+/// Q4_0, 18 bytes: w = d * (q - 8)
+///
+///     byte   0  1 | 2       3       ...  17
+///            d    | 16 : 0  17 : 1       31 : 15        high : low nibble of each byte, by weight
+///
+/// The field of symmetric int4 is code + 8, which is q itself. d may be negative.
+struct q4_0_block : scaled_nibbles {
+  using scheme_type = scheme<int4, per_group<32>, symmetric, float16>;
+  static constexpr gguf::tensor_type type = gguf::tensor_type::q4_0;
 };
 
 /// Q4_1, 20 bytes: w = d * q + m, nibbles as in Q4_0
@@ -144,19 +148,9 @@ struct q8_0_block {
 ///
 ///     byte   0  1 | 2 ... 17
 ///            d    | nibbles
-struct iq4_nl_block {
+struct iq4_nl_block : scaled_nibbles {
   using scheme_type = scheme<nl4, per_group<32>, symmetric, float16>;
   static constexpr gguf::tensor_type type = gguf::tensor_type::iq4_nl;
-  static constexpr std::size_t weights = 32, bytes = 18;
-
-  QLITE_INLINE static void read(const std::uint8_t* block, std::uint8_t* fields, float16* scales, float*) noexcept {
-    scales[0] = load_half(block);
-    split_halves(block + 2, fields);
-  }
-  QLITE_INLINE static void write(const std::uint8_t* fields, float16 scale, float, std::uint8_t* block) noexcept {
-    store_half(block, scale);
-    join_halves(fields, block + 2);
-  }
 };
 
 }    // namespace impl
