@@ -2,22 +2,11 @@
 #include <qlite/gemm/any_packed.hpp>
 
 #include "gemm/executors.hpp"
-#include "gemm/matrices.hpp"
+#include "gemm/plain_product.hpp"
 
 namespace ql = qlite;
 using namespace qlite_test;
 using backend = QLITE_TEST_BACKEND;
-
-template <class Form, class Packed>
-std::vector<float> product(const Form& x, std::size_t m, const Packed& packed) {
-  std::vector<float> y(m * packed.rows(), -1.0f);
-  ql::gemm(x, packed, ql::matrix_view<float>{y.data(), m, packed.rows()});
-  return y;
-}
-
-static bool same(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
 
 // What else depends on the weights: other forms of X, and sizes.
 TEST_CASE("any_packed serves every form of X") {

@@ -3,22 +3,11 @@
 #include <qlite/gemm.hpp>
 #include <qlite/gemm/any_packed.hpp>
 
-#include "gemm/matrices.hpp"
+#include "gemm/plain_product.hpp"
 
 namespace ql = qlite;
 using namespace qlite_test;
 using backend = ql::cpu::scalar;
-
-template <class Form, class Packed>
-std::vector<float> product(const Form& x, std::size_t m, const Packed& packed) {
-  std::vector<float> y(m * packed.rows(), -1.0f);
-  ql::gemm(x, packed, ql::matrix_view<float>{y.data(), m, packed.rows()});
-  return y;
-}
-
-static bool same(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
 
 template <class Scheme>
 void check_scheme(random_source& random, Scheme scheme) {
