@@ -153,6 +153,7 @@ struct avx512_common::decoder {
 #if defined(__AVX512VNNI__)
 template <>
 struct isa<cpu::avx512_vnni> : avx512_common {
+  static constexpr std::size_t integer_strips = 2;
   template <code_kind>
   static constexpr std::size_t burst = 0;
   /// Left in memory: the dot product reads and broadcasts it.
@@ -160,6 +161,19 @@ struct isa<cpu::avx512_vnni> : avx512_common {
     const std::int8_t* at;
   };
   QLITE_INLINE static inputs load_inputs(const std::int8_t* x) noexcept { return {x}; }
+  struct shared_inputs {
+    __m512i v;
+  };
+  QLITE_INLINE static shared_inputs load_shared_inputs(const std::int8_t* x) noexcept { return {load_unit(x)}; }
+  template <code_kind C>
+  QLITE_INLINE static void dot(ints& sum, weights w, shared_inputs x) noexcept {
+    static_assert(C != code_kind::s8, "vpdpbusd multiplies unsigned weights by signed activations");
+#if defined(__clang__)
+    sum.v = _mm512_dpbusd_epi32(sum.v, w.v, x.v);
+#else
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum.v) : "v"(w.v), "v"(x.v));
+#endif
+  }
   template <code_kind C>
   QLITE_INLINE static void dot(ints& sum, weights w, inputs x) noexcept {
     static_assert(C != code_kind::s8, "vpdpbusd multiplies unsigned weights by signed activations");
@@ -176,6 +190,7 @@ struct isa<cpu::avx512_vnni> : avx512_common {
 
 template <>
 struct isa<cpu::avx512> : avx512_common {
+  static constexpr std::size_t integer_strips = 1;    // sums in 16 bits beside those in 32 leave no room for more
   /// Sums of pairs in 16 bits. Nibbles: 2 * 15 * 127 a unit, eight units stay below 32,768; bytes: |code| <= 128, one.
   template <code_kind C>
   static constexpr std::size_t burst = C == code_kind::u4 ? 8 : 1;

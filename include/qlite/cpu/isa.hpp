@@ -11,6 +11,7 @@
 //   load_nibbles(p, low, high)   two units of nibbles, the low ones first
 //   look_up<C>(w)                a unit of nibbles as the bytes that they stand for in the code book of C
 //   load_inputs(x)               row_unit x k_unit activation codes
+//   load_shared_inputs(x)        the same for dot products with several strips; where integer_strips is not 1
 //   dot<C>(sum, w, x)            adds one unit of products to ints, or to a `partial` where burst is not 0
 //   burst<C>                     units that a partial takes before its 16-bit sums could overflow; 0: ints do
 //   start_partial(), flush(sum, p)       a partial of 0; widens one into ints
@@ -26,9 +27,10 @@
 //   zero_floats<C>(z[16])                zero points as floats
 //
 // Register tiles, the largest first: integer_tiles are the rows of those for INT8 activations, each of one strip and,
-// the smallest, of row_unit rows at least. Weight-only products have float_direct_tiles (rows x strips) for few rows
-// and float_tiles, on decoded panels, for many. float_few_rows is the most rows for which the former are faster: the
-// more registers, the less decoding a line again for every tile of rows costs.
+// the smallest, of row_unit rows at least; the largest is there for integer_strips strips too. Weight-only products
+// have float_direct_tiles (rows x strips) for few rows and float_tiles, on decoded panels, for many. float_few_rows is
+// the most rows for which the former are faster: the more registers, the less decoding a line again for every tile of
+// rows costs.
 #pragma once
 
 #include <qlite/core/backend.hpp>
@@ -85,11 +87,13 @@ struct tile_shape {
 
 inline constexpr std::size_t no_limit = ~std::size_t{0};
 
-/// Asks for what a stream of packed weights brings some way ahead of this line, in this strip or the next.
-QLITE_INLINE void prefetch_stream(const std::byte* line) noexcept {
-  constexpr std::size_t distance = 12288;
+/// How far ahead of what they read kernels ask for packed weights, in bytes of a stream.
+inline constexpr std::size_t prefetch_distance = 12288;
+
+/// Asks for the line `ahead` bytes on, in this strip or another.
+QLITE_INLINE void prefetch_line(const std::byte* line, std::size_t ahead = prefetch_distance) noexcept {
   // as a number: the address may lie outside of the matrix, which only a prefetch may
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(line) + distance), 0, 2);    // L2
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(line) + ahead), 0, 2);    // L2
 }
 
 template <class Backend, class = void>

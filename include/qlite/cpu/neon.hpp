@@ -117,7 +117,7 @@ struct neon_common {
 template <>
 struct isa<cpu::neon_dotprod> : neon_common<4> {
   static constexpr std::size_t k_unit = 4, row_unit = 1;
-  static constexpr std::size_t integer_tiles[] = {4, 2, 1};
+  static constexpr std::size_t integer_tiles[] = {4, 2, 1}, integer_strips = 1;
   static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
   static constexpr tile_shape float_tiles[] = {{6, 1}, {3, 1}};
   static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
@@ -158,7 +158,7 @@ struct isa<cpu::neon_dotprod> : neon_common<4> {
 template <>
 struct isa<cpu::neon_i8mm> : neon_common<8> {
   static constexpr std::size_t k_unit = 8, row_unit = 2;
-  static constexpr std::size_t integer_tiles[] = {4, 2};
+  static constexpr std::size_t integer_tiles[] = {4, 2}, integer_strips = 1;
   static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
   static constexpr tile_shape float_tiles[] = {{6, 1}, {3, 1}};
   static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;

@@ -107,7 +107,7 @@ struct isa<cpu::scalar> {
     std::uint32_t v[lanes];
   };
 
-  static constexpr std::size_t integer_tiles[] = {1};
+  static constexpr std::size_t integer_tiles[] = {1}, integer_strips = 1;
   static constexpr tile_shape float_direct_tiles[] = {{1, 1}};
   static constexpr tile_shape float_tiles[] = {{1, 1}};
   static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;

@@ -21,6 +21,16 @@ struct output {
   matrix_view<T> y;
   const Epilogue& epilogue;
 
+  /// Asks for the lines of Y that a tile will be stored to. A tile takes long enough for them to arrive; else the
+  /// stores wait for them one after the other, and those of the next tile behind them.
+  QLITE_INLINE void prefetch(std::size_t rows, std::size_t strips, std::size_t row, std::size_t strip) const {
+    const std::size_t column = strip * strip_rows, bytes = min_of(strips * strip_rows, y.cols() - column) * sizeof(T);
+    for (std::size_t m = 0; m < rows; ++m) {
+      const auto* const line = reinterpret_cast<const std::byte*>(y.row(row + m) + column);
+      for (std::size_t i = 0; i < bytes; i += cache_line) __builtin_prefetch(line + i, 1);
+    }
+  }
+
   /// Stores a tile [rows][strips * 16] whose first element is (row, 16 * strip) of Y.
   QLITE_INLINE void store(const float* tile, std::size_t tile_strips, std::size_t rows, std::size_t strips,
                           std::size_t row, std::size_t strip) const {
@@ -77,25 +87,29 @@ QLITE_INLINE void run_tasks(Executor& executor, std::size_t tasks, const F& f) {
     executor.parallel_for(tasks, f);
 }
 
-/// INT8 activations: one strip after the other, for each all rows of the block. Tiles read the packed strip, which
-/// stays in the L2 cache for all of them; nibbles are split in registers, which costs three instructions for two units
-/// and as many rows as a tile has. (Panels of decoded codes, and tiles of several strips, were slower:
-/// benchmarks/NOTES.md.)
+/// INT8 activations: a few strips after the other, for each all rows of the block. Tiles read the packed strips, which
+/// stay in the L2 cache for all of them; nibbles are split in registers, which costs three instructions for two units
+/// and as many rows as a tile has. (Panels of decoded codes were slower: benchmarks/NOTES.md.)
 template <class Out, class Executor>
 inline void integer_gemm(const integer_kernels& set, const packed_data& w, const input_rows& x, std::size_t m,
                          const Out& out, Executor& executor, std::size_t concurrency) {
-  const work_plan work(m, x.row_bytes, w.shape.strips, 1, concurrency);
+  const std::size_t wide = set.one.tiles[0].rows;
+  const work_plan work(m, x.row_bytes, w.shape.strips, m < wide ? 1 : set.strips, concurrency);
   run_tasks(executor, work.tasks, [&](std::size_t task) {
     const slice items = slice_of(work.items(), work.tasks, task);
     alignas(cache_line) float tile[largest_tile];
     for (std::size_t item = items.begin; item < items.end; ++item) {
-      const slice rows = work.rows_of(item);
-      const std::size_t strip = work.strips_of(item).begin;
+      const slice rows = work.rows_of(item), strips = work.strips_of(item);
       for (std::size_t row = rows.begin, count; row < rows.end; row += count) {
-        const auto& tile_of = set.pick(rows.end - row);
+        const bool together = rows.end - row >= wide && strips.end - strips.begin == set.strips && set.strips > 1;
+        const auto& tile_of = set.one.pick(rows.end - row);
         count = min_of(tile_of.rows, rows.end - row);
-        tile_of.run({w.data + strip * w.shape.strip_bytes, &w.shape, x.panel(row), tile});
-        out.store(tile, 1, count, 1, row, strip);
+        const std::size_t some = together ? set.strips : 1;
+        for (std::size_t strip = strips.begin; strip < strips.end; strip += some) {
+          out.prefetch(count, some, row, strip);
+          (together ? set.several : tile_of.run)({w.data + strip * w.shape.strip_bytes, &w.shape, x.panel(row), tile});
+          out.store(tile, some, count, some, row, strip);
+        }
       }
     }
   });

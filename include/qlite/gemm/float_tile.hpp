@@ -120,7 +120,7 @@ struct float_direct_tile {
     const std::byte* line = args.weights;
     for (std::size_t g = 0; g < shape.groups;) {
       group_header header(line, shape);
-      for (std::size_t i = 0; i < shape.header_bytes; i += cache_line) prefetch_stream(line + i);
+      for (std::size_t i = 0; i < shape.header_bytes; i += cache_line) prefetch_line(line + i);
       line += shape.header_bytes;
       for (const std::size_t end = min_of(shape.groups, g + shape.block); g < end; ++g) {
         const group_values<I, Format> values(header);
@@ -129,7 +129,7 @@ struct float_direct_tile {
         repeat<chains>(
             [&](auto c) QLITE_LAMBDA { repeat<Rows>([&](auto m) QLITE_LAMBDA { part[c][m] = floats::splat(0.0f); }); });
         for (std::size_t i = shape.lines(g); i != 0; --i, line += shape.line_bytes, k += shape.line_k) {
-          prefetch_stream(line);    // each line that is read, headers too, asks for one further on
+          prefetch_line(line);    // each line that is read, headers too, asks for one further on
           for_each_k<I, Format>(decoder, line, [&](auto at, floats code) QLITE_LAMBDA {
             const floats value = Format::has_offset ? values.weight(code) : values.centred(code);
             repeat<Rows>([&](auto m) QLITE_LAMBDA {

@@ -34,7 +34,12 @@ inline constexpr std::size_t row_block = 128, least_block = 16, row_block_bytes 
 
 inline constexpr std::size_t largest_tile = 16 * 2 * 16;    // floats of the largest tile: rows x strips x 16
 
-using integer_kernels = tile_list<integer_tile_function>;
+/// INT8 activations: tiles of one strip, the largest of which has a twin for several.
+struct integer_kernels {
+  tile_list<integer_tile_function> one;
+  integer_tile_function several;    // null where strips is 1
+  std::size_t strips;
+};
 
 struct float_kernels {
   tile_list<float_direct_function> few;    // one packed strip at a time
@@ -51,8 +56,14 @@ QLITE_INLINE constexpr std::make_index_sequence<N> indices_of(const T (&)[N]) no
 template <class I, class Format, scale_kind Scales, std::size_t... Is>
 QLITE_INLINE constexpr integer_kernels make_integer_kernels(std::index_sequence<Is...>) noexcept {
   static_assert(least_block % I::integer_tiles[0] == 0, "blocks of rows are whole panels");
-  static_assert(I::integer_tiles[0] * strip_rows <= largest_tile, "a tile fits the loops' scratch");
-  return {{{I::integer_tiles[Is], &integer_tile<I, Format, Scales, I::integer_tiles[Is]>::apply}...}, sizeof...(Is), 1};
+  constexpr std::size_t rows = I::integer_tiles[0], strips = I::integer_strips;
+  static_assert(rows * strips * strip_rows <= largest_tile, "a tile fits the loops' scratch");
+  integer_tile_function several = nullptr;
+  if constexpr (strips > 1) several = &integer_tile<I, Format, Scales, rows, strips>::apply;
+  return {
+      {{{I::integer_tiles[Is], &integer_tile<I, Format, Scales, I::integer_tiles[Is], 1>::apply}...}, sizeof...(Is), 1},
+      several,
+      strips};
 }
 
 template <class I, class Format, std::size_t... Ds, std::size_t... Ss>
