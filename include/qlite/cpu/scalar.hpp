@@ -8,7 +8,7 @@ QLITE_BEGIN_FUNCTIONS
 namespace impl {
 
 struct scalar_floats {
-  static constexpr std::size_t lanes = 16;
+  static constexpr std::size_t lanes = 16, count = lanes;    // each its own register
   float v[lanes];
 
   QLITE_INLINE static scalar_floats splat(float x) noexcept {
