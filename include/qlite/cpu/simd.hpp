@@ -60,18 +60,26 @@ QLITE_BEGIN_FUNCTIONS
 namespace impl {
 
 /// `count` times four 32-bit words in a register: as many fours as the flags allow, each by itself (zip_low and
-/// zip_high take the first and last two words of every four).
+/// zip_high take the first and last two words of every four; transpose_fours makes register i of the fours i of all).
 #if defined(__AVX512F__) || defined(__AVX2__)
 struct word_fours {
 #if defined(__AVX512F__)
   static constexpr std::size_t count = 4;
   __m512i v;
+  QLITE_INLINE word_fours() noexcept = default;
   QLITE_INLINE word_fours(__m512i words) noexcept : v(words) {}    // NOLINT: as xsimd's batches
   QLITE_INLINE explicit word_fours(std::uint32_t word) noexcept : v(_mm512_set1_epi32(static_cast<int>(word))) {}
   QLITE_INLINE static word_fours load(const std::byte* p) noexcept { return _mm512_loadu_si512(p); }
-  template <std::size_t I>
-  QLITE_INLINE void store(std::byte* p) const noexcept {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_extracti32x4_epi32(v, I));
+  QLITE_INLINE void store(std::byte* p) const noexcept { _mm512_storeu_si512(p, v); }
+  /// Past the caches, which a whole line may go; p is aligned to it. Ends with `streamed`.
+  QLITE_INLINE void stream(std::byte* p) const noexcept { _mm512_stream_si512(reinterpret_cast<__m512i*>(p), v); }
+  QLITE_INLINE friend void transpose_fours(word_fours (&r)[4]) noexcept {
+    const __m512i a = _mm512_shuffle_i32x4(r[0].v, r[1].v, 0x44), b = _mm512_shuffle_i32x4(r[2].v, r[3].v, 0x44),
+                  c = _mm512_shuffle_i32x4(r[0].v, r[1].v, 0xee), d = _mm512_shuffle_i32x4(r[2].v, r[3].v, 0xee);
+    r[0].v = _mm512_shuffle_i32x4(a, b, 0x88);
+    r[1].v = _mm512_shuffle_i32x4(a, b, 0xdd);
+    r[2].v = _mm512_shuffle_i32x4(c, d, 0x88);
+    r[3].v = _mm512_shuffle_i32x4(c, d, 0xdd);
   }
   QLITE_INLINE friend word_fours operator^(word_fours a, word_fours b) noexcept { return _mm512_xor_si512(a.v, b.v); }
   QLITE_INLINE friend word_fours operator&(word_fours a, word_fours b) noexcept { return _mm512_and_si512(a.v, b.v); }
@@ -90,14 +98,18 @@ struct word_fours {
 #else
   static constexpr std::size_t count = 2;
   __m256i v;
+  QLITE_INLINE word_fours() noexcept = default;
   QLITE_INLINE word_fours(__m256i words) noexcept : v(words) {}    // NOLINT: as xsimd's batches
   QLITE_INLINE explicit word_fours(std::uint32_t word) noexcept : v(_mm256_set1_epi32(static_cast<int>(word))) {}
   QLITE_INLINE static word_fours load(const std::byte* p) noexcept {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
-  template <std::size_t I>
-  QLITE_INLINE void store(std::byte* p) const noexcept {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_extracti128_si256(v, I));
+  QLITE_INLINE void store(std::byte* p) const noexcept { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
+  QLITE_INLINE void stream(std::byte* p) const noexcept { store(p); }
+  QLITE_INLINE friend void transpose_fours(word_fours (&r)[2]) noexcept {
+    const __m256i a = r[0].v, b = r[1].v;
+    r[0].v = _mm256_permute2x128_si256(a, b, 0x20);
+    r[1].v = _mm256_permute2x128_si256(a, b, 0x31);
   }
   QLITE_INLINE friend word_fours operator^(word_fours a, word_fours b) noexcept { return _mm256_xor_si256(a.v, b.v); }
   QLITE_INLINE friend word_fours operator&(word_fours a, word_fours b) noexcept { return _mm256_and_si256(a.v, b.v); }
@@ -120,6 +132,7 @@ struct word_fours {
 #endif
   static constexpr std::size_t count = 1;
   batch v;
+  QLITE_INLINE word_fours() noexcept = default;
   QLITE_INLINE word_fours(batch words) noexcept : v(words) {}    // NOLINT: as xsimd's batches
   QLITE_INLINE explicit word_fours(std::uint32_t word) noexcept : v(word) {}
   QLITE_INLINE static word_fours load(const std::byte* p) noexcept {
@@ -127,12 +140,13 @@ struct word_fours {
     std::memcpy(words, p, sizeof words);
     return batch::load_unaligned(words);
   }
-  template <std::size_t>
   QLITE_INLINE void store(std::byte* p) const noexcept {
     std::uint32_t words[4];
     v.store_unaligned(words);
     std::memcpy(p, words, sizeof words);
   }
+  QLITE_INLINE void stream(std::byte* p) const noexcept { store(p); }
+  QLITE_INLINE friend void transpose_fours(word_fours (&)[1]) noexcept {}
   QLITE_INLINE friend word_fours operator^(word_fours a, word_fours b) noexcept { return a.v ^ b.v; }
   QLITE_INLINE friend word_fours operator&(word_fours a, word_fours b) noexcept { return a.v & b.v; }
   QLITE_INLINE friend word_fours operator<<(word_fours a, int n) noexcept { return a.v << n; }
@@ -141,6 +155,13 @@ struct word_fours {
   QLITE_INLINE friend word_fours zip_high(word_fours a, word_fours b) noexcept { return zip_hi(a.v, b.v); }
 };
 #endif
+
+/// What was streamed comes before what follows for other threads too.
+QLITE_INLINE void streamed() noexcept {
+#if defined(__AVX512F__)
+  _mm_sfence();
+#endif
+}
 
 /// Columns of a strip: rows of W that are laid out side by side, one per lane.
 inline constexpr std::size_t strip_columns = 16;

@@ -44,11 +44,16 @@ QLITE_INLINE Words packed_words(Words x) noexcept {
     return packed_bias<Scheme, Backend> != 0 ? x ^ Words(0x80808080u) : x;
 }
 
-/// Columns [begin, end) of all rows of a strip, whose codes fill lines from `lines` on.
+/// Columns [begin, end) of all rows of a strip, whose codes fill lines from `lines` on, past the caches if `streams`.
 struct code_run {
   std::size_t begin, end;
   std::byte* lines;
+  bool streams;
 };
+
+/// From how many bytes on packed weights go past the caches: they would drive out what is in there, and a line is read
+/// before it is written to.
+inline constexpr std::size_t least_streamed = std::size_t{4} << 20;
 
 /// Packs lines [from, to) of a run of one row into its lane.
 template <class Scheme, class Backend>
@@ -80,34 +85,47 @@ QLITE_INLINE void pack_lane(const quantized_view<Scheme>& q, const strip_shape& 
   }
 }
 
-/// The same for lanes [lane, lane + 4). Lines of 64 bytes go in fours: 16 bytes of four rows are a 4 x 4 matrix of
-/// words, which is transposed; a register holds several such.
+/// Lanes that are packed together: as many rows as a register holds fours of words, times four.
+inline constexpr std::size_t lanes_together = 4 * word_fours::count;
+
+/// The same for `lanes_together` lanes from `lane` on. A register of each of these rows makes as many lines, or parts
+/// of them: the words of a line from four rows at a time are a 4 x 4 matrix that is transposed.
 template <class Scheme, class Backend>
-QLITE_INLINE void pack_four_lanes(const quantized_view<Scheme>& q, const strip_shape& shape, std::size_t row,
-                                  std::size_t lane, const code_run& run, std::size_t from, std::size_t to) {
+QLITE_INLINE void pack_lanes(const quantized_view<Scheme>& q, const strip_shape& shape, std::size_t row,
+                             std::size_t lane, const code_run& run, std::size_t from, std::size_t to) {
   constexpr int bits = scheme_traits<Scheme>::bits;
-  constexpr std::size_t word_bytes = sizeof(std::uint32_t), line_k = Backend::k_unit * 8 / bits;
+  constexpr std::size_t word_bytes = sizeof(std::uint32_t), line_k = Backend::k_unit * 8 / bits,
+                        fours = word_fours::count;
   if (Backend::k_unit == 4 && (bits == 8 || run.begin % 2 == 0)) {
     const std::size_t stride = q.shape().code_row_bytes(), whole = min_of(to, (run.end - run.begin) / line_k);
     const auto* codes = reinterpret_cast<const std::byte*>(q.codes()) + row * stride + run.begin * bits / 8;
-    const auto load = [](const std::byte* p)
-                          QLITE_LAMBDA { return packed_words<Scheme, Backend>(word_fours::load(p)); };
-    for (; from + 4 * word_fours::count <= whole; from += 4 * word_fours::count) {
-      const std::byte* const at = codes + from * word_bytes;
-      const word_fours a = load(at), b = load(at + stride), c = load(at + 2 * stride), d = load(at + 3 * stride);
-      const word_fours ac_low = zip_low(a, c), ac_high = zip_high(a, c), bd_low = zip_low(b, d),
-                       bd_high = zip_high(b, d);
-      const word_fours lines[4] = {zip_low(ac_low, bd_low), zip_high(ac_low, bd_low), zip_low(ac_high, bd_high),
-                                   zip_high(ac_high, bd_high)};
+    for (; from + lanes_together <= whole; from += lanes_together) {
+      word_fours rows[4][fours];    // rows[i][j]: row i + 4 j
+      repeat<fours>([&](auto j) QLITE_LAMBDA {
+        repeat<4>([&](auto i) QLITE_LAMBDA {
+          const std::byte* const at = codes + (i + 4 * j) * stride + from * word_bytes;
+          // what the next strip will want: rows lie too far apart for the processor to see it coming
+          __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(at) + strip_rows * stride));
+          rows[i][j] = packed_words<Scheme, Backend>(word_fours::load(at));
+        });
+      });
+      repeat<4>([&](auto i) QLITE_LAMBDA { transpose_fours(rows[i]); });
       std::byte* const to_lane = run.lines + from * shape.line_bytes + lane * word_bytes;
-      repeat<word_fours::count>([&](auto four) QLITE_LAMBDA {
-        repeat<4>([&](auto i)
-                      QLITE_LAMBDA { lines[i].template store<four>(to_lane + (4 * four + i) * shape.line_bytes); });
+      repeat<fours>([&](auto j) QLITE_LAMBDA {
+        const word_fours ac_low = zip_low(rows[0][j], rows[2][j]), ac_high = zip_high(rows[0][j], rows[2][j]),
+                         bd_low = zip_low(rows[1][j], rows[3][j]), bd_high = zip_high(rows[1][j], rows[3][j]);
+        const word_fours lines[4] = {zip_low(ac_low, bd_low), zip_high(ac_low, bd_low), zip_low(ac_high, bd_high),
+                                     zip_high(ac_high, bd_high)};
+        repeat<4>([&](auto i) QLITE_LAMBDA {
+          std::byte* const line = to_lane + (4 * j + i) * shape.line_bytes;
+          run.streams ? lines[i].stream(line) : lines[i].store(line);
+        });
       });
     }
   }
   if (from == to) return;
-  for (std::size_t i = 0; i < 4; ++i) pack_lane<Scheme, Backend>(q, shape, row + i, lane + i, run, from, to);
+  for (std::size_t i = 0; i < lanes_together; ++i)
+    pack_lane<Scheme, Backend>(q, shape, row + i, lane + i, run, from, to);
 }
 
 /// Packs the codes of `count` rows from `first` on, 64 bytes of a few rows at a time: rows are often a multiple of 4
@@ -120,16 +138,16 @@ QLITE_INLINE void pack_codes(const quantized_view<Scheme>& q, const strip_shape&
   const std::size_t together = shape.group % shape.line_k == 0 ? shape.block : 1;
   for (std::size_t g = 0; g < shape.groups; g = min_of(g + together, shape.groups)) {
     const std::size_t last = min_of(g + together, shape.groups) - 1;
-    const code_run run{g * shape.group, last * shape.group + shape.length(last), strip + shape.codes_at(g)};
+    std::byte* const to = strip + shape.codes_at(g);
+    const code_run run{g * shape.group, last * shape.group + shape.length(last), to,
+                       shape.bytes() >= least_streamed && reinterpret_cast<std::uintptr_t>(to) % cache_line == 0};
     const std::size_t lines = ceil_div(run.end - run.begin, shape.line_k);
     for (std::size_t from = 0; from < lines; from += some_lines) {
       const std::size_t to = min_of(lines, from + some_lines);
-      for (std::size_t lane = 0; lane < count; lane += 4) {
-        if (lane + 4 <= count)
-          pack_four_lanes<Scheme, Backend>(q, shape, first + lane, lane, run, from, to);
-        else
-          for (std::size_t i = lane; i < count; ++i) pack_lane<Scheme, Backend>(q, shape, first + i, i, run, from, to);
-      }
+      std::size_t lane = 0;
+      for (; lane + lanes_together <= count; lane += lanes_together)
+        pack_lanes<Scheme, Backend>(q, shape, first + lane, lane, run, from, to);
+      for (; lane < count; ++lane) pack_lane<Scheme, Backend>(q, shape, first + lane, lane, run, from, to);
     }
   }
 }
@@ -245,6 +263,7 @@ inline void pack_strips(const quantized_view<Scheme>& q, const strip_shape& shap
   const auto task = [&](std::size_t i) {
     const slice strips = slice_of(shape.strips, tasks, i);
     for (std::size_t s = strips.begin; s < strips.end; ++s) pack_strip<Scheme, Backend>(q, shape, s, data);
+    streamed();
   };
   if (tasks == 1)
     task(0);
