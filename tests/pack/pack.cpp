@@ -57,3 +57,22 @@ TEST_CASE("unpack(pack(q)) is q") {
   check_packing<scheme<int8, per_channel, ql::offset<ql::float16>>>(30);
   check_packing<scheme<int8, per_tensor, ql::offset<float>, float>>(30);
 }
+
+// Large matrices are written past the caches where lines are aligned, and not where the memory that is lent is not.
+TEST_CASE("large matrices are packed like small ones") {
+  random_source random(7);
+  const auto check = [&](auto scheme, std::size_t n, std::size_t k) {
+    using type = decltype(scheme);
+    const auto q = random_quantized<type>(random, n, k, scheme);
+    const std::size_t bytes = ql::packed_bytes<type, backend>(n, k, scheme);
+    REQUIRE(bytes >= std::size_t{4} << 20);
+    const auto packed = ql::pack<backend>(q, any_executor(2, any_executor::order::threads));
+    CHECK(same_bytes(ql::unpack(packed).view(), q.view()));
+
+    ql::detail::buffer memory(bytes + 4);
+    const auto beside = ql::pack<backend>(q, memory.data() + 4, bytes);
+    CHECK(std::memcmp(beside.data(), packed.data(), bytes) == 0);
+  };
+  check(ql::scheme<ql::int8, ql::per_channel>{}, 2061, 2070);
+  check(ql::scheme<ql::int4, ql::per_group<32>, ql::asymmetric>{}, 2070, 4100);
+}

@@ -138,9 +138,9 @@ QLITE_INLINE void pack_codes(const quantized_view<Scheme>& q, const strip_shape&
   const std::size_t together = shape.group % shape.line_k == 0 ? shape.block : 1;
   for (std::size_t g = 0; g < shape.groups; g = min_of(g + together, shape.groups)) {
     const std::size_t last = min_of(g + together, shape.groups) - 1;
-    std::byte* const to = strip + shape.codes_at(g);
-    const code_run run{g * shape.group, last * shape.group + shape.length(last), to,
-                       shape.bytes() >= least_streamed && reinterpret_cast<std::uintptr_t>(to) % cache_line == 0};
+    std::byte* const codes = strip + shape.codes_at(g);
+    const code_run run{g * shape.group, last * shape.group + shape.length(last), codes,
+                       shape.bytes() >= least_streamed && reinterpret_cast<std::uintptr_t>(codes) % cache_line == 0};
     const std::size_t lines = ceil_div(run.end - run.begin, shape.line_k);
     for (std::size_t from = 0; from < lines; from += some_lines) {
       const std::size_t to = min_of(lines, from + some_lines);
