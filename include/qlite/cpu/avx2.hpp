@@ -30,9 +30,9 @@ struct avx2_common {
   static constexpr std::size_t k_unit = 4, row_unit = 1;
 
   static constexpr std::size_t integer_tiles[] = {4, 2, 1}, integer_strips = 1;
-  static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
+  static constexpr std::size_t float_direct_tiles[] = {4, 2, 1}, float_direct_strips = 1;
   static constexpr tile_shape float_tiles[] = {{6, 1}, {3, 1}};
-  static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
+  static constexpr std::size_t float_few_rows = float_direct_tiles[0];
 
   QLITE_INLINE static __m256i load(const std::byte* p) noexcept {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

@@ -35,9 +35,9 @@ struct isa<cpu::generic> {
 
   // few tiles: what is portable should also be quick to build
   static constexpr std::size_t integer_tiles[] = {4, 1}, integer_strips = 1;
-  static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {1, 1}};
+  static constexpr std::size_t float_direct_tiles[] = {4, 1}, float_direct_strips = 1;
   static constexpr tile_shape float_tiles[] = {{4, 1}};
-  static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
+  static constexpr std::size_t float_few_rows = float_direct_tiles[0];
 
   template <class To, class From>
   QLITE_INLINE static To reinterpret(From x) noexcept {

@@ -26,11 +26,11 @@
 //                                        where C has a code book: numbers of it
 //   zero_floats<C>(z[16])                zero points as floats
 //
-// Register tiles, the largest first: integer_tiles are the rows of those for INT8 activations, each of one strip and,
-// the smallest, of row_unit rows at least; the largest is there for integer_strips strips too. Weight-only products
-// have float_direct_tiles (rows x strips) for few rows and float_tiles, on decoded panels, for many. float_few_rows is
-// the most rows for which the former are faster: the more registers, the less decoding a line again for every tile of
-// rows costs.
+// Register tiles, the largest first: integer_tiles are the rows of those for INT8 activations, row_unit at least, and
+// float_direct_tiles of those of weight-only products for few rows. They take one strip; the largest is there for
+// integer_strips and float_direct_strips strips too. Weight-only products of many rows have float_tiles (rows x strips)
+// on decoded panels. float_few_rows is the most rows for which the former are faster: the more registers, the less
+// decoding a line again for every tile of rows costs.
 #pragma once
 
 #include <qlite/core/backend.hpp>
@@ -95,6 +95,21 @@ QLITE_INLINE void prefetch_line(const std::byte* line, std::size_t ahead = prefe
   // as a number: the address may lie outside of the matrix, which only a prefetch may
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(line) + ahead), 0, 2);    // L2
 }
+
+/// Where the strips lie that a tile reads side by side.
+template <std::size_t Strips>
+struct strip_stream {
+  std::size_t bytes;       // of a strip
+  const std::byte* end;    // of the first
+
+  /// Asks for a line of each, some way ahead of this one of the first.
+  QLITE_INLINE void prefetch(const std::byte* w) const noexcept {
+    std::size_t ahead = prefetch_distance;
+    // Behind a strip lies another of this tile; what comes next lies behind them all.
+    if (Strips > 1 && end - w <= static_cast<std::ptrdiff_t>(ahead)) ahead += (Strips - 1) * bytes;
+    repeat<Strips>([&](auto s) QLITE_LAMBDA { prefetch_line(w, ahead + s * bytes); });
+  }
+};
 
 template <class Backend, class = void>
 struct isa;

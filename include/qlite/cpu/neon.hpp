@@ -118,9 +118,9 @@ template <>
 struct isa<cpu::neon_dotprod> : neon_common<4> {
   static constexpr std::size_t k_unit = 4, row_unit = 1;
   static constexpr std::size_t integer_tiles[] = {4, 2, 1}, integer_strips = 1;
-  static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
+  static constexpr std::size_t float_direct_tiles[] = {4, 2, 1}, float_direct_strips = 1;
   static constexpr tile_shape float_tiles[] = {{6, 1}, {3, 1}};
-  static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
+  static constexpr std::size_t float_few_rows = float_direct_tiles[0];
 
   struct inputs {
     int8x16_t v;
@@ -159,9 +159,9 @@ template <>
 struct isa<cpu::neon_i8mm> : neon_common<8> {
   static constexpr std::size_t k_unit = 8, row_unit = 2;
   static constexpr std::size_t integer_tiles[] = {4, 2}, integer_strips = 1;
-  static constexpr tile_shape float_direct_tiles[] = {{4, 1}, {2, 1}, {1, 1}};
+  static constexpr std::size_t float_direct_tiles[] = {4, 2, 1}, float_direct_strips = 1;
   static constexpr tile_shape float_tiles[] = {{6, 1}, {3, 1}};
-  static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
+  static constexpr std::size_t float_few_rows = float_direct_tiles[0];
 
   struct inputs {
     int8x16_t v;

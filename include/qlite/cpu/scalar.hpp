@@ -108,9 +108,9 @@ struct isa<cpu::scalar> {
   };
 
   static constexpr std::size_t integer_tiles[] = {1}, integer_strips = 1;
-  static constexpr tile_shape float_direct_tiles[] = {{1, 1}};
+  static constexpr std::size_t float_direct_tiles[] = {1}, float_direct_strips = 1;
   static constexpr tile_shape float_tiles[] = {{1, 1}};
-  static constexpr std::size_t float_few_rows = float_direct_tiles[0].rows;
+  static constexpr std::size_t float_few_rows = float_direct_tiles[0];
 
   QLITE_INLINE static weights load_bytes(const std::byte* p) noexcept {
     weights w;

@@ -87,32 +87,41 @@ QLITE_INLINE void run_tasks(Executor& executor, std::size_t tasks, const F& f) {
     executor.parallel_for(tasks, f);
 }
 
-/// INT8 activations: a few strips after the other, for each all rows of the block. Tiles read the packed strips, which
-/// stay in the L2 cache for all of them; nibbles are split in registers, which costs three instructions for two units
-/// and as many rows as a tile has. (Panels of decoded codes were slower: benchmarks/NOTES.md.)
-template <class Out, class Executor>
-inline void integer_gemm(const integer_kernels& set, const packed_data& w, const input_rows& x, std::size_t m,
-                         const Out& out, Executor& executor, std::size_t concurrency) {
-  const std::size_t wide = set.one.tiles[0].rows;
-  const work_plan work(m, x.row_bytes, w.shape.strips, m < wide ? 1 : set.strips, concurrency);
+/// A few strips after the other, for each all rows of the block. Tiles read the packed strips, which stay in the L2
+/// cache for all of them; nibbles are split in registers, which costs three instructions for two units and as many rows
+/// as a tile has. (Panels of decoded codes were slower: benchmarks/NOTES.md.) `args_of` makes a tile's arguments of its
+/// strips, first row, number of rows and scratch.
+template <class Function, class Out, class Executor, class Args>
+inline void strips_gemm(const strip_tiles<Function>& set, const work_plan& work, const packed_data& w, const Out& out,
+                        Executor& executor, const Args& args_of) {
   run_tasks(executor, work.tasks, [&](std::size_t task) {
     const slice items = slice_of(work.items(), work.tasks, task);
     alignas(cache_line) float tile[largest_tile];
     for (std::size_t item = items.begin; item < items.end; ++item) {
       const slice rows = work.rows_of(item), strips = work.strips_of(item);
       for (std::size_t row = rows.begin, count; row < rows.end; row += count) {
-        const bool together = rows.end - row >= wide && strips.end - strips.begin == set.strips && set.strips > 1;
         const auto& tile_of = set.one.pick(rows.end - row);
         count = min_of(tile_of.rows, rows.end - row);
-        const std::size_t some = together ? set.strips : 1;
+        const std::size_t some = strips.end - strips.begin == set.strips ? set.together(rows.end - row) : 1;
         for (std::size_t strip = strips.begin; strip < strips.end; strip += some) {
           out.prefetch(count, some, row, strip);
-          (together ? set.several : tile_of.run)({w.data + strip * w.shape.strip_bytes, &w.shape, x.panel(row), tile});
+          (some == 1 ? tile_of.run : set.several)(args_of(w.data + strip * w.shape.strip_bytes, row, count, tile));
           out.store(tile, some, count, some, row, strip);
         }
       }
     }
   });
+}
+
+/// INT8 activations.
+template <class Out, class Executor>
+inline void integer_gemm(const integer_kernels& set, const packed_data& w, const input_rows& x, std::size_t m,
+                         const Out& out, Executor& executor, std::size_t concurrency) {
+  const work_plan work(m, x.row_bytes, w.shape.strips, set.together(m), concurrency);
+  strips_gemm(set, work, w, out, executor,
+              [&](const std::byte* strips, std::size_t row, std::size_t, float* tile) QLITE_LAMBDA {
+                return integer_tile_args{strips, &w.shape, x.panel(row), tile};
+              });
 }
 
 /// Lines of a strip that are decoded into one panel of floats.
@@ -127,7 +136,8 @@ struct float_plan {
   QLITE_INLINE float_plan(const float_kernels& set, const strip_shape& shape, std::size_t rows,
                           std::size_t concurrency) noexcept
       : few(rows <= set.few_rows),
-        work(rows, few ? shape.cols * sizeof(float) : 0, shape.strips, few ? 1 : set.many.strips, concurrency),
+        work(rows, few ? shape.cols * sizeof(float) : 0, shape.strips, few ? set.few.together(rows) : set.many.strips,
+             concurrency),
         lines(float_panel_depth / shape.line_k),
         panel_floats(few ? 0 : set.many.strips * strip_rows * float_panel_depth),
         // for whole blocks even where the plan has smaller ones, so that fewer threads never need more
@@ -138,21 +148,10 @@ struct float_plan {
 template <class Out, class Executor>
 inline void float_gemm_few(const float_kernels& set, const float_plan& plan, const packed_data& w, const float_rows& x,
                            const Out& out, Executor& executor) {
-  const work_plan& work = plan.work;
-  run_tasks(executor, work.tasks, [&](std::size_t task) {
-    const slice items = slice_of(work.items(), work.tasks, task);
-    alignas(cache_line) float tile[largest_tile];
-    for (std::size_t item = items.begin; item < items.end; ++item) {
-      const slice rows = work.rows_of(item);
-      const std::size_t strip = work.strips_of(item).begin;
-      for (std::size_t row = rows.begin, count; row < rows.end; row += count) {
-        const auto& tile_of = set.few.pick(rows.end - row);
-        count = min_of(tile_of.rows, rows.end - row);
-        tile_of.run({w.data + strip * w.shape.strip_bytes, &w.shape, {x.data + row * x.stride, x.stride}, count, tile});
-        out.store(tile, 1, count, 1, row, strip);
-      }
-    }
-  });
+  strips_gemm(set.few, plan.work, w, out, executor,
+              [&](const std::byte* strips, std::size_t row, std::size_t count, float* tile) QLITE_LAMBDA {
+                return float_direct_args{strips, &w.shape, {x.data + row * x.stride, x.stride}, count, tile};
+              });
 }
 
 template <class Out, class Executor>

@@ -20,11 +20,11 @@ struct float_rows {
 };
 
 struct float_direct_args {
-  const std::byte* weights;    // one strip
+  const std::byte* weights;    // the tile's strips, one after the other
   const strip_shape* shape;
   float_rows x;
   std::size_t rows;    // a tile may have more and repeats the last
-  float* out;          // [tile rows][16]
+  float* out;          // [tile rows][strips * 16]
 };
 using float_direct_function = void (*)(const float_direct_args&);
 
@@ -46,15 +46,20 @@ QLITE_INLINE constexpr std::size_t k_of(std::size_t word, std::size_t b, std::si
 template <class I, class Format>
 using decoder_of = typename I::template decoder<Format::kind, Format::zeros ? 0 : Format::zero>;
 
-/// Calls f(k, values of 16 columns at k) for each k of a line.
-template <class I, class Format, class F>
-QLITE_INLINE void for_each_k(const decoder_of<I, Format>& decoder, const std::byte* line, F&& f) noexcept {
-  typename I::words w[I::word_count];
-  I::load_words(line, w);
+/// Calls f(k, values of 16 columns at k of each strip) for each k of a line.
+template <class I, class Format, std::size_t Strips, class F>
+QLITE_INLINE void for_each_k(const decoder_of<I, Format>& decoder, const std::byte* line, std::size_t strip_bytes,
+                             F&& f) noexcept {
+  typename I::words w[Strips][I::word_count];
+  repeat<Strips>([&](auto s) QLITE_LAMBDA { I::load_words(line + s * strip_bytes, w[s]); });
   repeat<(Format::nibbles ? 2 : 1)>([&](auto n) QLITE_LAMBDA {
     repeat<I::word_count>([&](auto word) QLITE_LAMBDA {
       repeat<4>([&](auto b) QLITE_LAMBDA {
-        f(constant<k_of<I::k_unit>(word, b, n)>{}, decoder.template code<static_cast<int>(8 * b + 4 * n)>(w[word]));
+        typename I::floats codes[Strips];
+        repeat<Strips>([&](auto s) QLITE_LAMBDA {
+          codes[s] = decoder.template code<static_cast<int>(8 * b + 4 * n)>(w[s][word]);
+        });
+        f(constant<k_of<I::k_unit>(word, b, n)>{}, codes);
       });
     });
   });
@@ -66,6 +71,12 @@ struct group_header {
 
   QLITE_INLINE group_header(const std::byte* block, const strip_shape& shape) noexcept
       : scales(block), zeros(block + shape.zeros_at), offsets(block + shape.offsets_at) {}
+  /// The same group in a strip that lies so many bytes on.
+  QLITE_INLINE group_header beside(std::size_t bytes) const noexcept {
+    group_header other = *this;
+    other.scales += bytes, other.zeros += bytes, other.offsets += bytes;
+    return other;
+  }
   template <class Format>
   QLITE_INLINE void advance(std::size_t groups) noexcept {
     scales += groups * strip_rows * sizeof(typename Format::scale);
@@ -79,7 +90,7 @@ template <class I, class Format>
 struct group_values {
   typename I::floats scale, zero, offset;    // the last two only where the format has them
 
-  QLITE_INLINE explicit group_values(const group_header& at) noexcept {
+  QLITE_INLINE void load(const group_header& at) noexcept {
     scale = I::floats::load(reinterpret_cast<const typename Format::scale*>(at.scales));
     if constexpr (Format::zeros) zero = I::template zero_floats<Format::kind>(at.zeros);
     if constexpr (Format::has_offset)
@@ -101,49 +112,78 @@ struct group_values {
   }
 };
 
-template <class I, class Format, std::size_t Rows>
+template <class I, class Format, std::size_t Rows, std::size_t Strips>
 struct float_direct_tile {
   using floats = typename I::floats;
   /// Independent sums per output, to hide the latency of the fma.
   static constexpr std::size_t chains = Rows >= 4 ? 1 : 4 / Rows;
+  /// Several strips leave no room for the sums of all groups beside those of one.
+  static constexpr bool keeps_sums = Strips == 1;
 
   static void apply(const float_direct_args& args) {
     const strip_shape& shape = *args.shape;
+    const strip_stream<Strips> all{shape.strip_bytes, args.weights + shape.strip_bytes};
+    float* first = args.out;
+    const auto out = [&first](std::size_t s, std::size_t m)
+                         QLITE_LAMBDA { return first + (m * Strips + s) * strip_rows; };
     const float* x[Rows];
-    floats acc[Rows];
+    floats acc[keeps_sums ? Rows : 1];
     repeat<Rows>([&](auto m) QLITE_LAMBDA {
       x[m] = args.x.data + min_of<std::size_t>(m, args.rows - 1) * args.x.stride;
-      acc[m] = floats::splat(0.0f);
+      if constexpr (keeps_sums)
+        acc[m] = floats::splat(0.0f);
+      else
+        repeat<Strips>([&](auto s) QLITE_LAMBDA { floats::splat(0.0f).store(out(s, m)); });
     });
     const decoder_of<I, Format> decoder;
     std::size_t k = 0;
     const std::byte* line = args.weights;
     for (std::size_t g = 0; g < shape.groups;) {
       group_header header(line, shape);
-      for (std::size_t i = 0; i < shape.header_bytes; i += cache_line) prefetch_line(line + i);
+      for (std::size_t i = 0; i < shape.header_bytes; i += cache_line) all.prefetch(line + i);
       line += shape.header_bytes;
       for (const std::size_t end = min_of(shape.groups, g + shape.block); g < end; ++g) {
-        const group_values<I, Format> values(header);
+        group_values<I, Format> values[Strips];
+        repeat<Strips>([&](auto s) QLITE_LAMBDA { values[s].load(header.beside(s * all.bytes)); });
         header.template advance<Format>(1);
-        floats part[chains][Rows];
-        repeat<chains>(
-            [&](auto c) QLITE_LAMBDA { repeat<Rows>([&](auto m) QLITE_LAMBDA { part[c][m] = floats::splat(0.0f); }); });
-        for (std::size_t i = shape.lines(g); i != 0; --i, line += shape.line_bytes, k += shape.line_k) {
-          prefetch_line(line);    // each line that is read, headers too, asks for one further on
-          for_each_k<I, Format>(decoder, line, [&](auto at, floats code) QLITE_LAMBDA {
-            const floats value = Format::has_offset ? values.weight(code) : values.centred(code);
-            repeat<Rows>([&](auto m) QLITE_LAMBDA {
-              part[at % chains][m] = fma(floats::splat(x[m][k + at]), value, part[at % chains][m]);
-            });
+        floats part[chains][Strips][Rows];
+        repeat<chains>([&](auto c) QLITE_LAMBDA {
+          repeat<Strips>([&](auto s) QLITE_LAMBDA {
+            repeat<Rows>([&](auto m) QLITE_LAMBDA { part[c][s][m] = floats::splat(0.0f); });
           });
+        });
+        for (std::size_t i = shape.lines(g); i != 0; --i, line += shape.line_bytes, k += shape.line_k) {
+          all.prefetch(line);    // each line that is read, headers too, asks for one further on
+          for_each_k<I, Format, Strips>(
+              decoder, line, all.bytes, [&](auto at, const floats(&codes)[Strips]) QLITE_LAMBDA {
+                floats value[Strips];
+                repeat<Strips>([&](auto s) QLITE_LAMBDA {
+                  value[s] = Format::has_offset ? values[s].weight(codes[s]) : values[s].centred(codes[s]);
+                });
+                repeat<Rows>([&](auto m) QLITE_LAMBDA {
+                  const floats spread = floats::splat(x[m][k + at]);
+                  repeat<Strips>([&](auto s) QLITE_LAMBDA {
+                    part[at % chains][s][m] = fma(spread, value[s], part[at % chains][s][m]);
+                  });
+                });
+              });
         }
-        repeat<Rows>([&](auto m) QLITE_LAMBDA {
-          repeat<chains - 1>([&](auto c) QLITE_LAMBDA { part[0][m] = add(part[0][m], part[c + 1][m]); });
-          acc[m] = Format::has_offset ? add(acc[m], part[0][m]) : fma(part[0][m], values.scale, acc[m]);
+        if constexpr (!keeps_sums) __asm__("" : "+r"(first));    // or g++ keeps them too: on the stack
+        repeat<Strips>([&](auto s) QLITE_LAMBDA {
+          repeat<Rows>([&](auto m) QLITE_LAMBDA {
+            repeat<chains - 1>([&](auto c) QLITE_LAMBDA { part[0][s][m] = add(part[0][s][m], part[c + 1][s][m]); });
+            const auto added = [&](floats sum) QLITE_LAMBDA {
+              return Format::has_offset ? add(sum, part[0][s][m]) : fma(part[0][s][m], values[s].scale, sum);
+            };
+            if constexpr (keeps_sums)
+              acc[m] = added(acc[m]);
+            else
+              added(floats::load(out(s, m))).store(out(s, m));
+          });
         });
       }
     }
-    repeat<Rows>([&](auto m) QLITE_LAMBDA { acc[m].store(args.out + m * strip_rows); });
+    if constexpr (keeps_sums) repeat<Rows>([&](auto m) QLITE_LAMBDA { acc[m].store(out(0, m)); });
   }
 };
 
@@ -161,13 +201,15 @@ inline line_position decode_floats(const std::byte* weights, const strip_shape& 
   while (lines != 0) {
     group_header header(weights + shape.block_at(from.group), shape);
     header.template advance<Format>(from.group % shape.block);
-    const group_values<I, Format> values(header);
+    group_values<I, Format> values;
+    values.load(header);
     const std::byte* line = weights + shape.codes_at(from.group) + from.line * shape.line_bytes;
     const std::size_t end = min_of(shape.lines(from.group), from.line + lines);
     lines -= end - from.line;
     for (; from.line < end; ++from.line, line += shape.line_bytes, panel += shape.line_k * stride) {
-      for_each_k<I, Format>(decoder, line,
-                            [&](auto at, floats code) QLITE_LAMBDA { values.weight(code).store(panel + at * stride); });
+      for_each_k<I, Format, 1>(decoder, line, 0, [&](auto at, const floats(&code)[1]) QLITE_LAMBDA {
+        values.weight(code[0]).store(panel + at * stride);
+      });
     }
     if (from.line == shape.lines(from.group)) from = {from.group + 1, 0};
   }

@@ -65,23 +65,13 @@ struct integer_tile {
     block<ints> v[chains];
   };
 
-  /// Where the tile's strips lie.
-  struct strips {
-    std::size_t bytes;       // of one
-    const std::byte* end;    // of the first
-
-    /// Each line that is read, headers too, asks for one further on: one that nobody asked for stalls everything. With
-    /// one row a line of bytes is done with so soon that the processor sees enough lines ahead.
-    QLITE_INLINE void prefetch(const std::byte* w) const noexcept {
-      if constexpr (Format::nibbles || Rows > 1) {
-        std::size_t ahead = prefetch_distance;
-        // Behind a strip lies another of this tile; what comes next lies behind them all.
-        if (Strips > 1 && end - w <= static_cast<std::ptrdiff_t>(ahead)) ahead += (Strips - 1) * bytes;
-        repeat<Strips>([&](auto s) QLITE_LAMBDA { prefetch_line(w, ahead + s * bytes); });
-      }
-      static_cast<void>(w);
-    }
-  };
+  using strips = strip_stream<Strips>;
+  /// Each line that is read, headers too, asks for one further on: one that nobody asked for stalls everything. With
+  /// one row a line of bytes is done with so soon that the processor sees enough lines ahead.
+  QLITE_INLINE static void prefetch(const strips& all, const std::byte* w) noexcept {
+    if constexpr (Format::nibbles || Rows > 1) all.prefetch(w);
+    static_cast<void>(all), static_cast<void>(w);
+  }
 
   /// A run of the panel, and a unit of its codes (input_rows.hpp).
   template <class T>
@@ -121,7 +111,7 @@ struct integer_tile {
     weights unit[line_units][Strips];
 
     QLITE_INLINE void load(const std::byte* w, const strips& all) noexcept {
-      all.prefetch(w);
+      prefetch(all, w);
       repeat<Strips>([&](auto s) QLITE_LAMBDA {
         const std::byte* const at = w + s * all.bytes;
         if constexpr (Format::nibbles) {
@@ -261,7 +251,7 @@ struct integer_tile {
       const std::byte* header = w;
       const std::byte* zeros = header + shape.zeros_at;
       const std::byte* offsets = header + shape.offsets_at;
-      for (std::size_t i = 0; i < shape.header_bytes; i += cache_line) all.prefetch(w + i);
+      for (std::size_t i = 0; i < shape.header_bytes; i += cache_line) prefetch(all, w + i);
       w += shape.header_bytes;
       for (const std::size_t end = min_of(shape.groups, g + shape.block); g < end; ++g) {
         for (std::size_t left = shape.lines(g); left != 0;) {

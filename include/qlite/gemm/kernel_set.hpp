@@ -34,15 +34,23 @@ inline constexpr std::size_t row_block = 128, least_block = 16, row_block_bytes 
 
 inline constexpr std::size_t largest_tile = 16 * 2 * 16;    // floats of the largest tile: rows x strips x 16
 
-/// INT8 activations: tiles of one strip, the largest of which has a twin for several.
-struct integer_kernels {
-  tile_list<integer_tile_function> one;
-  integer_tile_function several;    // null where strips is 1
+/// Tiles that read packed strips: of one, and the largest of several too.
+template <class Function>
+struct strip_tiles {
+  tile_list<Function> one;
+  Function several;    // null where `strips` is 1
   std::size_t strips;
+
+  /// Strips that are read together for `rows` rows.
+  QLITE_INLINE std::size_t together(std::size_t rows) const noexcept {
+    return one.pick(rows).rows == one.tiles[0].rows ? strips : 1;
+  }
 };
 
+using integer_kernels = strip_tiles<integer_tile_function>;
+
 struct float_kernels {
-  tile_list<float_direct_function> few;    // one packed strip at a time
+  strip_tiles<float_direct_function> few;
   tile_list<float_panel_function> many;    // panels of decoded strips
   float_decode_function decode;
   std::size_t few_rows;
@@ -55,8 +63,8 @@ QLITE_INLINE constexpr std::make_index_sequence<N> indices_of(const T (&)[N]) no
 
 template <class I, class Format, scale_kind Scales, std::size_t... Is>
 QLITE_INLINE constexpr integer_kernels make_integer_kernels(std::index_sequence<Is...>) noexcept {
-  static_assert(least_block % I::integer_tiles[0] == 0, "blocks of rows are whole panels");
   constexpr std::size_t rows = I::integer_tiles[0], strips = I::integer_strips;
+  static_assert(least_block % rows == 0, "blocks of rows are whole panels");
   static_assert(rows * strips * strip_rows <= largest_tile, "a tile fits the loops' scratch");
   integer_tile_function several = nullptr;
   if constexpr (strips > 1) several = &integer_tile<I, Format, Scales, rows, strips>::apply;
@@ -66,21 +74,30 @@ QLITE_INLINE constexpr integer_kernels make_integer_kernels(std::index_sequence<
       strips};
 }
 
-template <class I, class Format, std::size_t... Ds, std::size_t... Ss>
-QLITE_INLINE constexpr float_kernels make_float_kernels(std::index_sequence<Ds...>,
-                                                        std::index_sequence<Ss...>) noexcept {
-  constexpr tile_shape few = I::float_direct_tiles[0], many = I::float_tiles[0];
-  static_assert(least_block % few.rows == 0, "blocks of rows are whole tiles, whatever the number of threads");
-  static_assert(few.strips == 1 && many.strips <= 4, "the loops take one strip at a time, or up to four");
-  static_assert(few.rows * strip_rows <= largest_tile && many.rows * many.strips * strip_rows <= largest_tile,
-                "a tile fits the loops' scratch");
+template <class I, class Format, std::size_t... Ds>
+QLITE_INLINE constexpr strip_tiles<float_direct_function> make_direct_kernels(std::index_sequence<Ds...>) noexcept {
+  constexpr std::size_t rows = I::float_direct_tiles[0], strips = I::float_direct_strips;
+  static_assert(least_block % rows == 0, "blocks of rows are whole tiles, whatever the number of threads");
+  static_assert(rows * strips * strip_rows <= largest_tile, "a tile fits the loops' scratch");
+  float_direct_function several = nullptr;
+  if constexpr (strips > 1) several = &float_direct_tile<I, Format, rows, strips>::apply;
+  return {{{{I::float_direct_tiles[Ds], &float_direct_tile<I, Format, I::float_direct_tiles[Ds], 1>::apply}...},
+           sizeof...(Ds),
+           1},
+          several,
+          strips};
+}
+
+template <class I, class Format, std::size_t... Ss>
+QLITE_INLINE constexpr float_kernels make_float_kernels(std::index_sequence<Ss...>) noexcept {
+  constexpr tile_shape many = I::float_tiles[0];
+  static_assert(many.strips <= 4, "the loops take up to four strips at a time");
+  static_assert(many.rows * many.strips * strip_rows <= largest_tile, "a tile fits the loops' scratch");
   return {
-      {{{I::float_direct_tiles[Ds].rows, &float_direct_tile<I, Format, I::float_direct_tiles[Ds].rows>::apply}...},
-       sizeof...(Ds),
-       1},
+      make_direct_kernels<I, Format>(indices_of(I::float_direct_tiles)),
       {{{I::float_tiles[Ss].rows, &float_panel_tile<I, I::float_tiles[Ss].rows, I::float_tiles[Ss].strips>::apply}...},
        sizeof...(Ss),
-       I::float_tiles[0].strips},
+       many.strips},
       &decode_floats<I, Format>,
       I::float_few_rows};
 }
@@ -90,8 +107,8 @@ inline constexpr integer_kernels integer_kernels_of =
     make_integer_kernels<isa<Backend>, Format, Scales>(indices_of(isa<Backend>::integer_tiles));
 
 template <class Backend, class Format>
-inline constexpr float_kernels float_kernels_of = make_float_kernels<isa<Backend>, Format>(
-    indices_of(isa<Backend>::float_direct_tiles), indices_of(isa<Backend>::float_tiles));
+inline constexpr float_kernels float_kernels_of =
+    make_float_kernels<isa<Backend>, Format>(indices_of(isa<Backend>::float_tiles));
 
 }    // namespace impl
 QLITE_END_FUNCTIONS
