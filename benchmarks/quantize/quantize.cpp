@@ -86,6 +86,21 @@ void dequantize(benchmark::State& state) {
   measure(state, pool, rows * cols * sizeof(T) + q.bytes(), [&] { ql::dequantize(q, m, pool); });
 }
 
+// Activations [rows, cols] in INT8, as a product with weights of this scheme takes them.
+template <class Scheme>
+void activations(benchmark::State& state) {
+  const ql::thread_pool pool(static_cast<std::size_t>(state.range(0)));
+  const auto w = ql::pack<backend>(
+      ql::quantize<Scheme, backend>(ql::matrix_view<const float>{weights<float>(), 16, cols}, ql::rtn{}));
+  const auto x = ql::dynamic<ql::int8>(ql::matrix_view<const float>{weights<float>(), rows, cols});
+  const std::size_t bytes = ql::quantized_activations_bytes(x, w);
+  const ql::detail::buffer memory = bench::touched_buffer(bytes);
+  measure(state, pool, rows * cols * sizeof(float) + bytes, [&] {
+    benchmark::DoNotOptimize(
+        ql::quantize_activations(x, w, ql::workspace{memory.data(), memory.size()}, pool).data().data);
+  });
+}
+
 // Runs on one thread and on all of them.
 template <class F>
 void add(const std::string& what, F&& f) {
@@ -100,6 +115,11 @@ void add_scheme() {
   const std::string of = std::string("<") + ql::name<Scheme>() + ", " + ql::detail::element<T>::name + ">";
   add("rtn" + of, [](benchmark::State& s) { quantize<Scheme, T>(s, ql::rtn{}, rows); });
   add("dequantize" + of, [](benchmark::State& s) { dequantize<Scheme, T>(s); });
+}
+
+template <class Scheme>
+void add_activations(const char* what) {
+  add(std::string("activations<") + what + ", float>", [](benchmark::State& s) { activations<Scheme>(s); });
 }
 
 template <class Scheme>
@@ -126,6 +146,9 @@ int main(int argc, char** argv) {
   add_scheme<ql::scheme<ql::int4, per_group<32>>, ql::bfloat16>();
   add_scheme<ql::scheme<ql::int4, per_group<32>>, ql::float16>();
   add_scheme<ql::scheme<ql::int8, ql::per_channel>, ql::bfloat16>();
+  add_activations<ql::scheme<ql::int8, ql::per_channel>>("per_token");
+  add_activations<ql::scheme<ql::int4, per_group<128>>>("per_group<128>");
+  add_activations<ql::scheme<ql::int4, per_group<32>>>("per_group<32>");
   add_mse_clip<ql::scheme<ql::int4, per_group<32>>>();
   add_mse_clip<ql::scheme<ql::int4, per_group<128>, ql::asymmetric>>();
   add_mse_clip<ql::scheme<ql::int8, ql::per_channel>>();

@@ -6,7 +6,7 @@
 
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 
-#include <qlite/cpu/simd.hpp>
+#include <qlite/cpu/four_rows.hpp>
 
 #include <immintrin.h>
 
@@ -15,6 +15,7 @@ namespace impl {
 
 struct avx2_common {
   using floats = simd_floats<own_arch<xsimd::avx2>>;
+  using rows = four_rows<floats>;
   struct weights {
     __m256i v[2];
   };

@@ -6,7 +6,7 @@
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && \
     defined(__AVX512CD__) && defined(__F16C__) && defined(__FMA__)
 
-#include <qlite/cpu/simd.hpp>
+#include <qlite/cpu/four_rows.hpp>
 
 #include <immintrin.h>
 
@@ -15,6 +15,7 @@ namespace impl {
 
 struct avx512_common {
   using floats = simd_floats<own_arch<xsimd::avx512bw>>;
+  using rows = four_rows<floats>;
   struct weights {
     __m512i v;
   };

@@ -17,6 +17,7 @@
 //   start_partial(), flush(sum, p)       a partial of 0; widens one into ints
 //   start(z, a), start<C>(z[16], a)      ints that begin at -z * a: one zero point, or (row_unit 1) one a column
 //   add_ints(a, b)
+//   rows                                 optional, where k_unit is 4: four rows of X at once (cpu/four_rows.hpp)
 //   to_floats(sum)                       row_unit 1
 //   to_floats(sum, row, z, a), to_floats<C>(sum, row, z[16], a)    row_unit 2: one row, less z * a
 //
@@ -36,6 +37,7 @@
 #include <qlite/core/backend.hpp>
 #include <qlite/core/bits.hpp>
 #include <qlite/core/codebook.hpp>
+#include <qlite/core/half.hpp>
 
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
@@ -84,6 +86,26 @@ QLITE_INLINE void look_up_bytes(std::uint8_t* bytes, std::size_t count) noexcept
 struct tile_shape {
   std::size_t rows, strips;
 };
+
+/// The first `count` of 16 elements from p on; the others are 0.
+template <class F, class T>
+QLITE_INLINE F load_part(const T* p, std::size_t count) noexcept {
+  if (QLITE_LIKELY(count == 16)) return F::load(p);
+  float values[16] = {};
+  for (std::size_t i = 0; i < count; ++i) values[i] = element<T>::load(p[i]);
+  return F::load(values);
+}
+
+template <class F, class T>
+QLITE_INLINE void store_part(F y, T* p, std::size_t count) noexcept {
+  if (QLITE_LIKELY(count == 16)) {
+    y.store(p);
+    return;
+  }
+  float values[16];
+  y.store(values);
+  for (std::size_t i = 0; i < count; ++i) p[i] = element<T>::store(values[i]);
+}
 
 inline constexpr std::size_t no_limit = ~std::size_t{0};
 

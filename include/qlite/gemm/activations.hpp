@@ -91,6 +91,11 @@ QLITE_INLINE input_scale scale_for(std::uint32_t amax_bits) noexcept {
   return {amax / 127.0f, inverse};
 }
 
+template <class I, class = void>
+inline constexpr bool takes_four_rows = false;
+template <class I>
+inline constexpr bool takes_four_rows<I, std::void_t<typename I::rows>> = true;
+
 /// Rows of one panel that are quantized together, so that a line of the panel is written to while it is in the cache.
 template <class I, class T>
 class panel_writer {
@@ -103,25 +108,33 @@ class panel_writer {
 
   /// Scales of all columns, or of those from `begin` on: the largest magnitude of each row decides.
   QLITE_INLINE void scale(std::size_t begin, std::size_t count, const input_scale* given) noexcept {
-    for (std::size_t r = 0; r < x_.rows(); ++r) {
-      const std::uint32_t amax = largest_magnitude<floats>(x_.row(r) + begin, count);
-      scale_[r] = given == nullptr || amax >= float_infinity_bits ? scale_for(amax) : *given;
+    std::size_t r = 0;
+    if constexpr (takes_four_rows<I>) {
+      for (; r + 4 <= x_.rows(); r += 4) {
+        const T* const rows[4] = {x_.row(r), x_.row(r + 1), x_.row(r + 2), x_.row(r + 3)};
+        const auto most = I::rows::largest_magnitudes(rows, begin, count);
+        if (given == nullptr && I::rows::scales(most, scale_ + r, inverse_ + r)) continue;
+        std::uint32_t amax[4];
+        std::memcpy(amax, &most, sizeof amax);
+        for (std::size_t i = 0; i < 4; ++i) set_scale(r + i, amax[i], given);
+      }
     }
+    for (; r < x_.rows(); ++r) set_scale(r, largest_magnitude<floats>(x_.row(r) + begin, count), given);
   }
 
   /// The runs of `count` columns that share these scales.
   QLITE_INLINE void write(std::size_t begin, std::size_t count) noexcept {
     do {
       const std::size_t length = min_of(count, fold_length);
-      typename floats::code_sums sums[most_rows];
-      for (std::size_t k = 0; k < length; k += depth)
-        for (std::size_t r = 0; r < x_.rows(); ++r) codes(x_.row(r) + begin, r, k, min_of(length, k + depth), sums[r]);
-      for (std::size_t r = 0; r < x_.rows(); ++r) {
-        const std::int32_t sum = sums[r].total();
-        const std::size_t row = first_ + r;
-        std::memcpy(run_ + row * sizeof sum, &sum, sizeof sum);
-        std::memcpy(run_ + (rows_ + row) * sizeof(float), &scale_[r].scale, sizeof(float));
+      std::size_t r = 0;
+      if constexpr (takes_four_rows<I>) {
+        for (; r + 4 <= x_.rows(); r += 4)
+          if (QLITE_LIKELY(all_scaled(r)))
+            write_four(begin, r, length);
+          else
+            for (std::size_t i = 0; i < 4; ++i) write_row(begin, r + i, length);
       }
+      for (; r < x_.rows(); ++r) write_row(begin, r, length);
       run_ += rows_ * run_bytes(length);
       begin += length;
       count -= length;
@@ -130,29 +143,56 @@ class panel_writer {
 
  private:
   using floats = typename I::floats;
-  static constexpr std::size_t depth = 256;    // columns of all rows before the next ones
-  static_assert(depth % activation_unit == 0, "only the last part of a run is ragged");
 
-  /// The codes of columns k to end of a run, padded with zeros to whole units.
-  QLITE_INLINE void codes(const T* x, std::size_t r, std::size_t k, std::size_t end,
-                          typename floats::code_sums& sum) const noexcept {
-    const floats factor = floats::splat(scale_[r].inverse);
-    const bool zero = scale_[r].inverse == 0.0f;    // also in place of NaN
-    std::byte* to = run_ + rows_ * (run_bytes(0) + k) + (first_ + r) * I::k_unit;
+  QLITE_INLINE void set_scale(std::size_t r, std::uint32_t amax, const input_scale* given) noexcept {
+    const input_scale s = given == nullptr || amax >= float_infinity_bits ? scale_for(amax) : *given;
+    scale_[r] = s.scale;
+    inverse_[r] = s.inverse;
+  }
+  QLITE_INLINE bool all_scaled(std::size_t r) const noexcept {
+    return inverse_[r] != 0.0f && inverse_[r + 1] != 0.0f && inverse_[r + 2] != 0.0f && inverse_[r + 3] != 0.0f;
+  }
+
+  /// Where row r has its sum, its scale and its first code.
+  QLITE_INLINE std::byte* sum_of(std::size_t r) const noexcept { return run_ + (first_ + r) * sizeof(std::int32_t); }
+  QLITE_INLINE std::byte* scale_of(std::size_t r) const noexcept { return run_ + (rows_ + first_ + r) * sizeof(float); }
+  QLITE_INLINE std::byte* codes_of(std::size_t r) const noexcept {
+    return run_ + rows_ * run_bytes(0) + (first_ + r) * I::k_unit;
+  }
+
+  /// A run of one row, padded with zeros to whole units.
+  QLITE_INLINE void write_row(std::size_t begin, std::size_t r, std::size_t length) const noexcept {
+    const T* const x = x_.row(r) + begin;
+    const floats factor = floats::splat(inverse_[r]);
+    const bool zero = inverse_[r] == 0.0f;    // also in place of NaN
+    typename floats::code_sums sums;
+    std::byte* to = codes_of(r);
     std::int8_t unit[activation_unit] = {};
-    for (; k < end; k += activation_unit, to += rows_ * activation_unit) {
+    for (std::size_t k = 0; k < length; k += activation_unit, to += rows_ * activation_unit) {
       if (!zero) {
-        const floats values = k + activation_unit <= end ? floats::load(x + k) : load_part<floats>(x + k, end - k);
-        store_codes(mul(values, factor), unit, sum);
+        const floats values =
+            k + activation_unit <= length ? floats::load(x + k) : load_part<floats>(x + k, length - k);
+        store_codes(mul(values, factor), unit, sums);
       }
       for (std::size_t i = 0; i < activation_unit; i += I::k_unit) std::memcpy(to + i * rows_, unit + i, I::k_unit);
     }
+    const std::int32_t sum = sums.total();
+    std::memcpy(sum_of(r), &sum, sizeof sum);
+    std::memcpy(scale_of(r), &scale_[r], sizeof(float));
+  }
+
+  /// A run of rows r to r + 3.
+  QLITE_INLINE void write_four(std::size_t begin, std::size_t r, std::size_t length) const noexcept {
+    const T* const rows[4] = {x_.row(r) + begin, x_.row(r + 1) + begin, x_.row(r + 2) + begin, x_.row(r + 3) + begin};
+    const auto sums = I::rows::codes(rows, length, inverse_ + r, codes_of(r), rows_ * I::k_unit);
+    std::memcpy(sum_of(r), &sums, sizeof sums);
+    std::memcpy(scale_of(r), scale_ + r, 4 * sizeof(float));
   }
 
   std::byte* run_;
   std::size_t rows_, first_;
   matrix_view<const T> x_;
-  input_scale scale_[most_rows];
+  float scale_[most_rows], inverse_[most_rows];
 };
 
 /// Quantizes rows of one panel. `given` is a scale for all of them, or null to take one from each row: per group of the

@@ -15,6 +15,7 @@
 #pragma once
 
 #include <qlite/core/check.hpp>
+#include <qlite/cpu/isa.hpp>
 
 QLITE_BEGIN_NAMESPACE
 /// What happens to a result before it is stored. docs/numerics.md has the formulas.
@@ -97,26 +98,6 @@ QLITE_END_NAMESPACE
 
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
-
-/// The first `count` of 16 elements from p on; the others are 0.
-template <class F, class T>
-QLITE_INLINE F load_part(const T* p, std::size_t count) noexcept {
-  if (QLITE_LIKELY(count == 16)) return F::load(p);
-  float values[16] = {};
-  for (std::size_t i = 0; i < count; ++i) values[i] = element<T>::load(p[i]);
-  return F::load(values);
-}
-
-template <class F, class T>
-QLITE_INLINE void store_part(F y, T* p, std::size_t count) noexcept {
-  if (QLITE_LIKELY(count == 16)) {
-    y.store(p);
-    return;
-  }
-  float values[16];
-  y.store(values);
-  for (std::size_t i = 0; i < count; ++i) p[i] = element<T>::store(values[i]);
-}
 
 /// a * b rounded once, safe to add to: an fma with 0 is not contracted any further. Never -0.
 template <class F>
