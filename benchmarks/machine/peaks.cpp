@@ -45,6 +45,10 @@ static void fma(benchmark::State& state) {
   report(state, "GOP/s", [](const auto& pool) { return bench::fma_rate(pool); });
 }
 
+static void vdpbf16ps(benchmark::State& state) {
+  report(state, "GOP/s", [](const auto& pool) { return bench::bf16_rate(pool); });
+}
+
 static void fma256(benchmark::State& state) {
   report(state, "GOP/s", [](const auto& pool) { return bench::fma256_rate(pool); });
 }
@@ -64,6 +68,7 @@ int main(int argc, char** argv) {
     benchmark::RegisterBenchmark("copy", copy)->ArgName("threads")->Arg(threads)->UseRealTime();
     benchmark::RegisterBenchmark("vpdpbusd", vpdpbusd)->ArgName("threads")->Arg(threads)->UseRealTime();
     benchmark::RegisterBenchmark("fma", fma)->ArgName("threads")->Arg(threads)->UseRealTime();
+    benchmark::RegisterBenchmark("vdpbf16ps", vdpbf16ps)->ArgName("threads")->Arg(threads)->UseRealTime();
     benchmark::RegisterBenchmark("fma256", fma256)->ArgName("threads")->Arg(threads)->UseRealTime();
     benchmark::RegisterBenchmark("avx2_int8", avx2_int8)->ArgName("threads")->Arg(threads)->UseRealTime();
     benchmark::RegisterBenchmark("avx2_int4", avx2_int4)->ArgName("threads")->Arg(threads)->UseRealTime();

@@ -52,6 +52,7 @@ inline qlite::detail::buffer touched_buffer(std::size_t bytes) {
 
 #if defined(__x86_64__)
 inline bool has_vnni() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni"); }
+inline bool has_bf16() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bf16"); }
 inline bool has_avx512() { return __builtin_cpu_supports("avx512f") != 0; }
 inline bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
@@ -105,6 +106,21 @@ __attribute__((target("avx512f"))) inline void spin_fma512(std::size_t rounds) {
         "vfmadd231ps %%zmm30, %%zmm31, %%zmm10\n vfmadd231ps %%zmm30, %%zmm31, %%zmm11\n"
         "vfmadd231ps %%zmm30, %%zmm31, %%zmm12\n vfmadd231ps %%zmm30, %%zmm31, %%zmm13\n"
         "vfmadd231ps %%zmm30, %%zmm31, %%zmm14\n vfmadd231ps %%zmm30, %%zmm31, %%zmm15\n" ::
+            : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
+              "xmm13", "xmm14", "xmm15");
+}
+
+__attribute__((target("avx512f,avx512bf16"))) inline void spin_bf16(std::size_t rounds) {
+  for (std::size_t i = 0; i < rounds; ++i)
+    __asm__ volatile(
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm0\n vdpbf16ps %%zmm30, %%zmm31, %%zmm1\n"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm2\n vdpbf16ps %%zmm30, %%zmm31, %%zmm3\n"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm4\n vdpbf16ps %%zmm30, %%zmm31, %%zmm5\n"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm6\n vdpbf16ps %%zmm30, %%zmm31, %%zmm7\n"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm8\n vdpbf16ps %%zmm30, %%zmm31, %%zmm9\n"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm10\n vdpbf16ps %%zmm30, %%zmm31, %%zmm11\n"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm12\n vdpbf16ps %%zmm30, %%zmm31, %%zmm13\n"
+        "vdpbf16ps %%zmm30, %%zmm31, %%zmm14\n vdpbf16ps %%zmm30, %%zmm31, %%zmm15\n" ::
             : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",
               "xmm13", "xmm14", "xmm15");
 }
@@ -168,6 +184,7 @@ inline std::uint64_t read_stream(const std::byte* p, std::size_t bytes) {
 }
 #else
 inline bool has_vnni() { return false; }
+inline bool has_bf16() { return false; }
 inline bool has_avx512() { return false; }
 inline bool has_avx2() { return false; }
 
@@ -199,6 +216,16 @@ template <class Executor>
 double vpdpbusd_rate(const Executor& executor) {
 #if defined(__x86_64__)
   if (has_vnni()) return spin_rate(impl::spin_vnni, 16, 16 * 64 * 2, executor);
+#endif
+  static_cast<void>(executor);
+  return 0;
+}
+
+// The same of vdpbf16ps.
+template <class Executor>
+double bf16_rate(const Executor& executor) {
+#if defined(__x86_64__)
+  if (has_bf16()) return spin_rate(impl::spin_bf16, 16, 16 * 32 * 2, executor);
 #endif
   static_cast<void>(executor);
   return 0;

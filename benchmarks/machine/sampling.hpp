@@ -103,11 +103,21 @@ std::size_t undisturbed_rounds(std::size_t rounds, F&& round) {
   return repeated;
 }
 
-// Gives each thread of this process a core of its own: the calling one the first, threads that were not seen before the
-// next ones. Called after a library has started its `threads - 1` workers. Some systems wake a worker on the core of
-// the thread that woke it and leave both there, which makes two threads as slow as one.
 #if defined(__linux__)
-inline void spread_threads(std::size_t threads) {
+// The threads of this process but its first.
+inline std::set<int> workers_of_process() {
+  std::set<int> threads;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task"))
+    threads.insert(std::atoi(entry.path().filename().c_str()));
+  threads.erase(getpid());
+  return threads;
+}
+
+namespace impl {
+
+inline std::set<int> threads_with_a_core;
+
+inline void bind_thread(int thread, std::size_t core) {
   static const std::vector<std::size_t> cores = [] {
     cpu_set_t allowed;
     CPU_ZERO(&allowed);
@@ -117,27 +127,38 @@ inline void spread_threads(std::size_t threads) {
       if (CPU_ISSET(i, &allowed)) list.push_back(i);
     return list;
   }();
-  static std::set<int> seen;
-  const auto bind = [](int thread, std::size_t core) {
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(cores[core % cores.size()], &one);
-    sched_setaffinity(thread, sizeof one, &one);
-    seen.insert(thread);
-  };
   if (cores.empty()) return;
-  bind(0, 0);
-  const int own = getpid();
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(cores[core % cores.size()], &one);
+  sched_setaffinity(thread, sizeof one, &one);
+  threads_with_a_core.insert(thread);
+}
+
+}    // namespace impl
+
+// Gives each thread of this process a core of its own: the calling one the first, threads that have none the next ones.
+// Called after a library has started its `threads - 1` workers. Some systems wake a worker on the core of the thread
+// that woke it and leave both there, which makes two threads as slow as one.
+inline void spread_threads(std::size_t threads) {
+  impl::bind_thread(0, 0);
   std::size_t next = 1;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
-    const int thread = std::atoi(entry.path().filename().c_str());
-    if (thread == own || seen.count(thread) != 0) continue;
-    bind(thread, next);
+  for (const int thread : workers_of_process()) {
+    if (impl::threads_with_a_core.count(thread) != 0) continue;
+    impl::bind_thread(thread, next);
     next = next + 1 < threads ? next + 1 : 1;
   }
 }
+
+// The same for `workers` of a library that works on `threads` of them while the calling thread waits.
+inline void spread_workers(const std::set<int>& workers, std::size_t threads) {
+  std::size_t next = 0;
+  for (const int thread : workers) impl::bind_thread(thread, next++ % threads);
+}
 #else
+inline std::set<int> workers_of_process() { return {}; }
 inline void spread_threads(std::size_t) {}
+inline void spread_workers(const std::set<int>&, std::size_t) {}
 #endif
 
 }    // namespace qlite_bench

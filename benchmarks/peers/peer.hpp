@@ -14,8 +14,8 @@ struct problem {
   const float* w;
 };
 
-// What is compared with what: bits a weight, and how many of them share a scale. INT8 activations unless it says float.
-enum class family { int4_small_groups, int4_large_groups, int8_groups, int8_channel, floats };
+// What is compared with what: bits a weight, and how many of them share a scale. INT8 activations unless it says else.
+enum class family { int4_small_groups, int4_large_groups, int8_groups, int8_channel, floats, bfloat16s };
 
 inline const char* name_of(family f) {
   switch (f) {
@@ -28,9 +28,11 @@ inline const char* name_of(family f) {
     case family::int8_channel:
       return "8 bits, a scale for a row";
     case family::floats:
+      return "float activations";
+    case family::bfloat16s:
       break;
   }
-  return "float activations";
+  return "bfloat16 activations";
 }
 
 // One way of one library to hold W. It prepares as many copies of the weights as hold `beyond_the_caches` bytes, and
@@ -42,11 +44,13 @@ class peer {
   virtual std::string kind() const = 0;       // "q4_0, repacked"
   virtual family group() const = 0;
   virtual std::size_t weight_bytes() const = 0;             // of one copy
-  virtual bool quantizes_inside() const { return true; }    // whether run() includes the quantization of X
+  virtual bool quantizes_inside() const { return true; }    // whether run() includes the conversion of X
   // y [m, n] = x [m, k] times the next copy, transposed. Called once before it is measured.
   virtual void run(const float* x, std::size_t m, float* y) = 0;
 
-  bool integer() const { return group() != family::floats; }    // multiplies integers, not floats
+  // Whether the calling thread is one of those that work; if not, as many others do, and look for more work after a
+  // call.
+  virtual bool caller_works() const { return true; }
 };
 
 using peers = std::vector<std::unique_ptr<peer>>;

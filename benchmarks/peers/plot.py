@@ -16,6 +16,7 @@ FAMILIES = [
     "8 bits, a scale for 32 to 128 weights",
     "8 bits, a scale for a row",
     "float activations",
+    "bfloat16 activations",
 ]
 STYLES = {
     "qlite": ("#c1272d", "o", 2.2),
