@@ -44,38 +44,56 @@ struct output {
   }
 };
 
-/// Rows of X that share one reading of the weights: as many as half of a large L2 cache holds, for every strip reads
-/// them again.
+/// Rows of X that share one reading of the weights, at most: as many as half of a large L2 cache holds, for every strip
+/// reads them again.
 QLITE_INLINE constexpr std::size_t rows_per_block(std::size_t row_bytes) noexcept {
   const std::size_t rows = row_block_bytes / max_of<std::size_t>(row_bytes, 1) / least_block * least_block;
   return max_of(least_block, min_of(row_block, rows));
 }
 
-/// How a product is cut into items.
+/// How a product is cut into items (row block, strip group). Blocks are of about the same size, and tasks of the same
+/// number of rows times strip groups: a few rows more than a block holds neither cost another reading of the weights
+/// nor leave a thread without work.
 struct work_plan {
-  std::size_t rows, strips, block_rows, group_strips, row_blocks, strip_groups, tasks;
+  std::size_t rows, strips, group_strips, row_blocks, strip_groups, tasks;
 
   QLITE_INLINE work_plan(std::size_t m, std::size_t row_bytes, std::size_t n_strips, std::size_t tile_strips,
                          std::size_t concurrency) noexcept
-      : rows(m),
-        strips(n_strips),
-        block_rows(rows_per_block(row_bytes)),
-        group_strips(tile_strips),
-        strip_groups(ceil_div(n_strips, tile_strips)) {
+      : rows(m), strips(n_strips), group_strips(tile_strips), strip_groups(ceil_div(n_strips, tile_strips)) {
+    std::size_t most = rows_per_block(row_bytes);
     // A narrow W alone cannot occupy every thread: smaller blocks of rows can.
-    while (block_rows > least_block && strip_groups * ceil_div(m, block_rows) < 2 * concurrency)
-      block_rows = block_rows / 2 / least_block * least_block;
-    row_blocks = ceil_div(m, block_rows);
-    tasks = min_of(concurrency, items());
+    while (most > least_block && strip_groups * ceil_div(m, most) < 2 * concurrency)
+      most = most / 2 / least_block * least_block;
+    row_blocks = ceil_div(m, most + least_block - 1);
+    tasks = min_of(concurrency, row_blocks * strip_groups);
   }
-  QLITE_INLINE std::size_t items() const noexcept { return row_blocks * strip_groups; }
+
+  /// The items of a task: their rows taken one after the other, it has an equal part of them.
+  QLITE_INLINE slice items_of(std::size_t task) const noexcept {
+    const slice part = slice_of(rows * strip_groups, tasks, task);
+    return {item_at(part.begin), item_at(part.end)};
+  }
   QLITE_INLINE slice rows_of(std::size_t item) const noexcept {
-    const std::size_t begin = item / strip_groups * block_rows;
-    return {begin, min_of(rows, begin + block_rows)};
+    const std::size_t block = item / strip_groups;
+    return {block_begin(block), block_begin(block + 1)};
   }
   QLITE_INLINE slice strips_of(std::size_t item) const noexcept {
     const std::size_t begin = item % strip_groups * group_strips;
     return {begin, min_of(strips, begin + group_strips)};
+  }
+
+ private:
+  /// Blocks begin with whole tiles, wherever they are cut: a row's tile, and so its bits, do not depend on that.
+  QLITE_INLINE std::size_t block_begin(std::size_t block) const noexcept {
+    return block == row_blocks ? rows : rows * block / row_blocks / block_unit * block_unit;
+  }
+  /// The first item that does not begin before the `row`-th row of all items.
+  QLITE_INLINE std::size_t item_at(std::size_t row) const noexcept {
+    std::size_t block = 0;
+    while (block < row_blocks && row > (block_begin(block + 1)) * strip_groups) ++block;
+    if (block == row_blocks) return row_blocks * strip_groups;
+    const std::size_t begin = block_begin(block), size = block_begin(block + 1) - begin;
+    return block * strip_groups + ceil_div(row - begin * strip_groups, size);
   }
 };
 
@@ -95,7 +113,7 @@ template <class Function, class Out, class Executor, class Args>
 inline void strips_gemm(const strip_tiles<Function>& set, const work_plan& work, const packed_data& w, const Out& out,
                         Executor& executor, const Args& args_of) {
   run_tasks(executor, work.tasks, [&](std::size_t task) {
-    const slice items = slice_of(work.items(), work.tasks, task);
+    const slice items = work.items_of(task);
     alignas(cache_line) float tile[largest_tile];
     for (std::size_t item = items.begin; item < items.end; ++item) {
       const slice rows = work.rows_of(item), strips = work.strips_of(item);
@@ -140,8 +158,8 @@ struct float_plan {
              concurrency),
         lines(float_panel_depth / shape.line_k),
         panel_floats(few ? 0 : set.many.strips * strip_rows * float_panel_depth),
-        // for whole blocks even where the plan has smaller ones, so that fewer threads never need more
-        sum_floats(few ? 0 : set.many.strips * strip_rows * min_of(rows, row_block)) {}
+        // for the largest blocks even where the plan has smaller ones, so that fewer threads never need more
+        sum_floats(few ? 0 : set.many.strips * strip_rows * min_of(rows, largest_block)) {}
   QLITE_INLINE std::size_t task_floats() const noexcept { return panel_floats + sum_floats; }
 };
 
@@ -162,7 +180,7 @@ inline void float_gemm_many(const float_kernels& set, const float_plan& plan, co
   const std::size_t columns = tiles.strips * strip_rows;
   const std::size_t lines = w.shape.groups == 0 ? 0 : (w.shape.groups - 1) * w.shape.group_lines + w.shape.last_lines;
   run_tasks(executor, work.tasks, [&](std::size_t task) {
-    const slice items = slice_of(work.items(), work.tasks, task);
+    const slice items = work.items_of(task);
     float* const panel = scratch + task * plan.task_floats();
     float* const sums = panel + plan.panel_floats;
     alignas(cache_line) float tile[largest_tile];

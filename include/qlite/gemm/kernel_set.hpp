@@ -28,9 +28,11 @@ struct tile_list {
   }
 };
 
-/// Rows of X that share one reading of the weights: at most, at least (a narrow W or a large K reduces them), and how
-/// large a block of them may be.
+/// Rows of X that share one reading of the weights: about so many at most, at least (a narrow W or a large K reduces
+/// them), and how many bytes of them there may be. Blocks are cut at multiples of a unit; with what is left of M none
+/// has more rows than the last number.
 inline constexpr std::size_t row_block = 128, least_block = 16, row_block_bytes = std::size_t{640} << 10;
+inline constexpr std::size_t block_unit = 8, largest_block = row_block + least_block + block_unit;
 
 inline constexpr std::size_t largest_tile = 16 * 2 * 16;    // floats of the largest tile: rows x strips x 16
 
@@ -64,7 +66,7 @@ QLITE_INLINE constexpr std::make_index_sequence<N> indices_of(const T (&)[N]) no
 template <class I, class Format, scale_kind Scales, std::size_t... Is>
 QLITE_INLINE constexpr integer_kernels make_integer_kernels(std::index_sequence<Is...>) noexcept {
   constexpr std::size_t rows = I::integer_tiles[0], strips = I::integer_strips;
-  static_assert(least_block % rows == 0, "blocks of rows are whole panels");
+  static_assert(block_unit % rows == 0, "blocks of rows are whole panels");
   static_assert(rows * strips * strip_rows <= largest_tile, "a tile fits the loops' scratch");
   integer_tile_function several = nullptr;
   if constexpr (strips > 1) several = &integer_tile<I, Format, Scales, rows, strips>::apply;
@@ -77,7 +79,7 @@ QLITE_INLINE constexpr integer_kernels make_integer_kernels(std::index_sequence<
 template <class I, class Format, std::size_t... Ds>
 QLITE_INLINE constexpr strip_tiles<float_direct_function> make_direct_kernels(std::index_sequence<Ds...>) noexcept {
   constexpr std::size_t rows = I::float_direct_tiles[0], strips = I::float_direct_strips;
-  static_assert(least_block % rows == 0, "blocks of rows are whole tiles, whatever the number of threads");
+  static_assert(block_unit % rows == 0, "blocks of rows are whole tiles, whatever the number of threads");
   static_assert(rows * strips * strip_rows <= largest_tile, "a tile fits the loops' scratch");
   float_direct_function several = nullptr;
   if constexpr (strips > 1) several = &float_direct_tile<I, Format, rows, strips>::apply;
