@@ -11,6 +11,7 @@
 
 #include "gemm/weights.hpp"
 #include "machine/peaks.hpp"
+#include "machine/sampling.hpp"
 
 namespace ql = qlite;
 namespace bench = qlite_bench;
@@ -28,6 +29,7 @@ void pack(benchmark::State& state, const Executor& executor) {
   const auto q = bench::quantized_weights<Scheme, backend>(height, width);
   const ql::detail::buffer memory = bench::touched_buffer(ql::packed_bytes<Scheme, backend>(height, width));
   double seconds = 0, copy_seconds = 0;
+  bench::spread_threads(executor.concurrency());
   for (auto _ : state) {
     const double start = bench::seconds_of(executor);
     const auto packed = ql::pack<backend>(q.view(), memory.data(), memory.size(), executor);

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "machine/peaks.hpp"
+#include "machine/sampling.hpp"
 
 namespace ql = qlite;
 namespace bench = qlite_bench;
@@ -49,6 +50,7 @@ void measure(benchmark::State& state, const ql::thread_pool& pool, std::size_t b
   static const ql::detail::buffer from = bench::touched_buffer(std::size_t{96} << 20);
   static const ql::detail::buffer to = bench::touched_buffer(from.size());
   double seconds = 0, copy_seconds = 0;
+  bench::spread_threads(pool.concurrency());
   f();
   for (auto _ : state) {
     const double start = bench::seconds_of(pool);
