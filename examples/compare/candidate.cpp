@@ -11,8 +11,13 @@ struct named_method {
   method how;
 };
 
-constexpr named_method methods[] = {{"rtn", method::rtn}, {"mse", method::mse},   {"hqq", method::hqq},
-                                    {"awq", method::awq}, {"gptq", method::gptq}, {"awq+gptq", method::awq_gptq}};
+constexpr named_method methods[] = {{"rtn", method::rtn},
+                                    {"mse", method::mse},
+                                    {"hqq", method::hqq},
+                                    {"awq", method::awq},
+                                    {"gptq", method::gptq},
+                                    {"awq+gptq", method::awq_gptq},
+                                    {"gptq+refine", method::gptq_refine}};
 
 }    // namespace
 
@@ -23,7 +28,8 @@ candidate parse_candidate(const std::string& name) {
   for (std::size_t at = 0; at <= name.size();) {
     const std::size_t end = std::min(name.find(':', at), name.size());
     const std::string part = name.substr(at, end - at);
-    bool known = false;
+    bool known = at != 0 && part == "qep";
+    c.compensated = c.compensated || known;
     for (const named_method& m : methods)
       if (at != 0 && part == m.name) {
         if (c.how != method::none) throw std::runtime_error("\"" + name + "\" names two methods, expected one");
@@ -36,12 +42,12 @@ candidate parse_candidate(const std::string& name) {
   try {
     c.format = llm::parse_format(rest, {});
   } catch (const std::runtime_error& e) {
-    throw std::runtime_error(
-        "unknown candidate \"" + name + "\" (" + e.what() +
-        "), expected fp32, bf16, int8 or int4, the last two also with a group size, a kind of "
-        "zero, a table (nl4) and a method (rtn, mse, hqq, awq, gptq, awq+gptq), as int4:g128:gptq");
+    throw std::runtime_error("unknown candidate \"" + name + "\" (" + e.what() +
+                             "), expected fp32, bf16, int8 or int4, the last two also with a group size, a kind of "
+                             "zero, a table (nl4) and a method (rtn, mse, hqq, awq, gptq, awq+gptq, gptq+refine), and "
+                             "qep, as int4:g128:gptq");
   }
-  if (!c.quantized() && c.how != method::none)
+  if (!c.quantized() && (c.how != method::none || c.compensated))
     throw std::runtime_error("\"" + name + "\" names a method, but floats are not quantized");
   if (c.quantized() && c.how == method::none) c.how = method::rtn;
   if (c.how == method::hqq) {    // what it optimizes is an offset

@@ -38,9 +38,11 @@ int main(int argc, char** argv) {
   app.add_option("--text", options.text, "text file to measure on")->required();
   app.add_option("--calibrate", options.calibration,
                  "text file to calibrate on (default: the first third of --text, and the rest is measured on)");
-  app.add_option("--candidates", options.candidates,
-                 "comma-separated list: int8 or int4, each with what differs from groups of 32 and rtn, as "
-                 "int4:g128:gptq (methods: rtn, mse, hqq, awq, gptq, awq+gptq); fp32 and bf16 are always there")
+  app.add_option(
+         "--candidates", options.candidates,
+         "comma-separated list: int8 or int4, each with what differs from groups of 32 and rtn, as "
+         "int4:g128:gptq (methods: rtn, mse, hqq, awq, gptq, awq+gptq, gptq+refine; qep with any of them makes up "
+         "for the errors of earlier layers); fp32 and bf16 are always there")
       ->delimiter(',')
       ->check(candidate_name())
       ->capture_default_str();

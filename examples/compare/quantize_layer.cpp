@@ -96,10 +96,12 @@ void quantize_as(Scheme scheme, const layer_data& data, const candidate& c, quan
     case method::hqq:
       if constexpr (ql::detail::scheme_traits<Scheme>::has_offset) return by(ql::hqq{});
       return;
-    case method::gptq: {    // docs/methods.md: the best of its kind there
+    case method::gptq:
+    case method::gptq_refine: {    // docs/methods.md: the best of its kind there
       ql::gptq rounding(data.gathered().hessian, ql::importance_clip(data.gathered().magnitudes));
       rounding.act_order = true;
-      return by(rounding);
+      if (c.how == method::gptq) return by(rounding);
+      return by(ql::refined(data.gathered().hessian, rounding));
     }
     case method::awq:
       return by(ql::awq{data.gathered().magnitudes, some_rows(data.inputs(), error_rows)});

@@ -79,9 +79,11 @@ std::string description_of(const candidate& c) {
   std::string text = llm::describe(c.format);
   const std::size_t comma = text.find(", ");
   if (!c.quantized() || comma == std::string::npos) return text;
-  const char* const methods[] = {"", "round to nearest", "MSE clip", "HQQ", "AWQ", "GPTQ", "AWQ's scales and GPTQ"};
+  const char* const methods[] = {"",     "round to nearest",      "MSE clip",     "HQQ", "AWQ",
+                                 "GPTQ", "AWQ's scales and GPTQ", "GPTQ, refined"};
   const std::size_t activations = text.find(", ", comma + 2);
-  return text.substr(0, comma) + ", " + methods[static_cast<std::size_t>(c.how)] + text.substr(activations);
+  return text.substr(0, comma) + ", " + methods[static_cast<std::size_t>(c.how)] +
+         (c.compensated ? ", earlier layers' errors made up for" : "") + text.substr(activations);
 }
 
 /// The index of a linear layer among llm::linears_of.
@@ -117,6 +119,7 @@ class study_runner {
   void generate();
   void measure_speed();
   void add(finding result, std::unique_ptr<llm::transformer> model);
+  std::unique_ptr<llm::transformer> model_of(const quantized_layers& q);
   std::vector<candidate> quantized_candidates() const {
     std::vector<candidate> all;
     for (const candidate& c : candidates_)
@@ -130,7 +133,7 @@ class study_runner {
   texts calibration_, measured_;
   std::vector<runner> runners_;
   std::vector<quantized_layers> quantized_;    // of quantized_candidates()
-  llm::linear output8_;                        // INT8: what INT4 models have, shared by them all
+  llm::linear output8_;                        // INT8, rounded to nearest: shared by all that do not calibrate it
   study result_;
 };
 
@@ -179,14 +182,21 @@ void study_runner::add_float(const std::string& name) {
   add(std::move(f), std::move(model));
 }
 
+std::unique_ptr<llm::transformer> study_runner::model_of(const quantized_layers& q) {
+  return std::make_unique<llm::transformer>(runners_[0].model->shared_file(), [&](llm::linear_id id) {
+    if (id.what != llm::part::output) return q.layers[index_of(id)].linear();
+    return q.output.weights == nullptr ? output8_ : q.output.linear();
+  });
+}
+
 void study_runner::quantize() {
   const std::vector<candidate> all = quantized_candidates();
   llm::progress_bar bar("calibrating and quantizing " + std::to_string(all.size()) + " candidates");
-  quantized_ = quantize_model(*runners_[0].model, *runners_[0].running, calibration_, all, engine_.threads(),
-                              [&](double share) { bar.update(share); });
+  const llm::model_format with_output = engine_.format_of("int4");
+  quantized_ = quantize_model(*runners_[0].model, *runners_[0].running, calibration_, {all.begin(), all.end()},
+                              with_output.output, engine_.threads(), [&](double share) { bar.update(share); });
   bar.finish(std::to_string(result_.calibrated_tokens) + " tokens");
 
-  const llm::model_format with_output = engine_.format_of("int4");
   const llm::tensor_shape shape = llm::shape_of(engine_.config(), llm::part::output);
   output8_ = llm::linear(shape.rows, shape.cols, with_output.output,
                          llm::reader_of(engine_.file(), {llm::part::output, 0}), engine_.threads());
@@ -201,9 +211,7 @@ void study_runner::quantize() {
       f.layers += layer.memory;
       if (layer.factors != nullptr) f.factors += layer.factors->size() * sizeof(float);
     }
-    add(std::move(f), std::make_unique<llm::transformer>(runners_[0].model->shared_file(), [&](llm::linear_id id) {
-          return id.what == llm::part::output ? output8_ : quantized_[k].layers[index_of(id)].linear();
-        }));
+    add(std::move(f), model_of(quantized_[k]));
   }
   for (const candidate& c : all) result_.layer_candidates.push_back(c.name);
   for (const llm::linear_id id : llm::linears_of(engine_.config())) {
@@ -245,8 +253,29 @@ void study_runner::mix() {
   f.name = "mixed";
   f.quantized = true;
   std::vector<std::size_t> counts(all.size());
+  bool compensated = false, by_hessian = false;
+  quantized_layers mixed;
   for (std::size_t i = 0; i < chosen.size(); ++i) {
-    const quantized_layer& layer = quantized_[chosen[i]].layers[i];
+    const quantized_layers& from = quantized_[chosen[i]];
+    compensated = compensated || all[chosen[i]].compensated;
+    by_hessian = by_hessian || all[chosen[i]].by_hessian();
+    mixed.layers.push_back(from.layers[i]);
+    if (from.output.weights != nullptr) mixed.output = from.output;
+  }
+  for (const quantized_layers& q : quantized_) f.quantize_seconds += q.seconds;
+  if (compensated) {    // what a layer has to make up for depends on the choices for the others
+    llm::progress_bar bar("quantizing the mixed model");
+    const layer_plan plan([&](llm::linear_id id) -> const candidate& { return all[chosen[index_of(id)]]; }, true,
+                          by_hessian);
+    mixed = std::move(quantize_model(*runners_[0].model, *runners_[0].running, calibration_, {plan},
+                                     engine_.format_of("int4").output, engine_.threads(),
+                                     [&](double share) { bar.update(share); })
+                          .front());
+    bar.finish("");
+    f.quantize_seconds += mixed.seconds;
+  }
+  for (std::size_t i = 0; i < chosen.size(); ++i) {
+    const quantized_layer& layer = mixed.layers[i];
     result_.layer_findings[i].chosen = chosen[i];
     ++counts[chosen[i]];
     f.layers += layer.memory;
@@ -256,10 +285,7 @@ void study_runner::mix() {
   for (std::size_t k = 0; k < all.size(); ++k)
     if (counts[k] > 0)
       f.description += (f.description.empty() ? "" : ", ") + std::to_string(counts[k]) + " layers " + all[k].name;
-  for (const quantized_layers& q : quantized_) f.quantize_seconds += q.seconds;
-  add(std::move(f), std::make_unique<llm::transformer>(runners_[0].model->shared_file(), [&](llm::linear_id id) {
-        return id.what == llm::part::output ? output8_ : quantized_[chosen[index_of(id)]].layers[index_of(id)].linear();
-      }));
+  add(std::move(f), model_of(mixed));
 }
 
 void study_runner::measure_accuracy() {

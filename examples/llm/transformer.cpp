@@ -43,6 +43,17 @@ transformer::transformer(std::shared_ptr<const model_file> file, const linear_fa
   report(layers + 1);
 }
 
+void transformer::replace(linear_id id, linear weights) {
+  layer_weights& layer = layers_.at(id.what == part::output ? 0 : id.layer);
+  linear* const all[] = {&layer.qkv, &layer.attention_output, &layer.gate, &layer.up, &layer.down, &output_};
+  linear& old = *all[static_cast<std::size_t>(id.what)];
+  if (weights.rows() != old.rows() || weights.cols() != old.cols())
+    throw std::runtime_error(std::string("weights of another shape for ") + name_of(id.what));
+  bytes_ += weights.bytes();
+  bytes_ -= old.bytes();
+  old = std::move(weights);
+}
+
 linear transformer::count(linear layer) {
   weights_ += layer.rows() * layer.cols();
   bytes_ += layer.bytes();
@@ -93,22 +104,17 @@ void session::normalize(qlite::matrix_view<const float> x, const std::vector<flo
     for_each_slice(threads_, x.rows(), normalize_rows);
 }
 
-void session::run_layer(std::size_t index, std::size_t rows) {
+void session::attend(std::size_t index, std::size_t rows) {
   const model_config& c = model_.config();
   const layer_weights& layer = model_.layers()[index];
   const auto hidden = rows_of(hidden_, rows, c.width);
   const auto normalized = rows_of(normalized_, rows, c.width);
   const auto qkv = rows_of(qkv_, rows, c.query_width() + 2 * c.kv_width());
   const auto attended = rows_of(attended_, rows, c.query_width());
-  const auto gate = rows_of(gate_, rows, c.ffn_width);
-
-  const auto observe = [&](part what, qlite::matrix_view<const float> x) {
-    if (observer_) observer_({what, index}, x);
-  };
 
   normalize(hidden, layer.attention_norm, normalized);
   input_.set(normalized);
-  observe(part::qkv, normalized);
+  if (observer_) observer_({part::qkv, index}, normalized);
   layer.qkv.apply(input_, qkv, {}, threads_);
   const auto rotate_and_store = [&](std::size_t begin, std::size_t end) {
     for (std::size_t r = begin; r < end; ++r) {
@@ -124,16 +130,24 @@ void session::run_layer(std::size_t index, std::size_t rows) {
     for_each_slice(threads_, rows, rotate_and_store);
   attention_.apply(cache_, index, position_, {qkv.data(), rows, c.query_width(), qkv.row_stride()}, attended, threads_);
   input_.set(attended);
-  observe(part::attention_output, attended);
+  if (observer_) observer_({part::attention_output, index}, attended);
   layer.attention_output.apply(input_, hidden, {then::add, hidden}, threads_);
+}
+
+void session::feed_forward(std::size_t index, std::size_t rows) {
+  const model_config& c = model_.config();
+  const layer_weights& layer = model_.layers()[index];
+  const auto hidden = rows_of(hidden_, rows, c.width);
+  const auto normalized = rows_of(normalized_, rows, c.width);
+  const auto gate = rows_of(gate_, rows, c.ffn_width);
 
   normalize(hidden, layer.ffn_norm, normalized);
   input_.set(normalized);
-  observe(part::gate, normalized);
+  if (observer_) observer_({part::gate, index}, normalized);
   layer.gate.apply(input_, gate, {then::silu, {}}, threads_);
   layer.up.apply(input_, gate, {then::multiply, gate}, threads_);    // silu(gate) * up, in place
   input_.set(gate);
-  observe(part::down, gate);
+  if (observer_) observer_({part::down, index}, gate);
   layer.down.apply(input_, hidden, {then::add, hidden}, threads_);
 }
 
@@ -144,7 +158,10 @@ qlite::matrix_view<const float> session::forward(const token* tokens, std::size_
                              " positions of this session (--context)");
   }
   embed(tokens, rows_of(hidden_, count, c.width));
-  for (std::size_t i = 0; i < c.layers; ++i) run_layer(i, count);
+  for (std::size_t i = 0; i < c.layers; ++i) {
+    attend(i, count);
+    feed_forward(i, count);
+  }
   position_ += count;
   normalize(rows_of(hidden_, count, c.width), model_.output_norm(), rows_of(normalized_, count, c.width));
   return rows_of(normalized_, count, c.width);
@@ -159,15 +176,36 @@ void session::embed(const token* tokens, qlite::matrix_view<float> hidden) const
   }
 }
 
-void session::run_layer(std::size_t index, qlite::matrix_view<float> hidden) {
-  const std::size_t width = model_.config().width;
+void session::take(qlite::matrix_view<const float> hidden) {
   if (hidden.rows() > batch_)
     throw std::runtime_error("a text of " + std::to_string(hidden.rows()) + " tokens, expected at most " +
                              std::to_string(batch_));
   position_ = 0;
-  for (std::size_t r = 0; r < hidden.rows(); ++r) std::copy_n(hidden.row(r), width, hidden_.data() + r * width);
-  run_layer(index, hidden.rows());
-  for (std::size_t r = 0; r < hidden.rows(); ++r) std::copy_n(hidden_.data() + r * width, width, hidden.row(r));
+  for (std::size_t r = 0; r < hidden.rows(); ++r)
+    std::copy_n(hidden.row(r), hidden.cols(), hidden_.data() + r * hidden.cols());
+}
+
+void session::give(qlite::matrix_view<const float> from, qlite::matrix_view<float> hidden) const {
+  for (std::size_t r = 0; r < hidden.rows(); ++r) std::copy_n(from.row(r), hidden.cols(), hidden.row(r));
+}
+
+void session::attend(std::size_t layer, qlite::matrix_view<float> hidden) {
+  take(hidden);
+  attend(layer, hidden.rows());
+  give(rows_of(hidden_, hidden.rows(), hidden.cols()), hidden);
+}
+
+void session::feed_forward(std::size_t layer, qlite::matrix_view<float> hidden) {
+  take(hidden);
+  feed_forward(layer, hidden.rows());
+  give(rows_of(hidden_, hidden.rows(), hidden.cols()), hidden);
+}
+
+void session::finish(qlite::matrix_view<float> hidden) {
+  take(hidden);
+  const auto normalized = rows_of(normalized_, hidden.rows(), hidden.cols());
+  normalize(rows_of(hidden_, hidden.rows(), hidden.cols()), model_.output_norm(), normalized);
+  give(normalized, hidden);
 }
 
 void session::logits(qlite::matrix_view<const float> hidden, qlite::matrix_view<float> out) {

@@ -43,6 +43,9 @@ class transformer {
   /// The same with linear layers from elsewhere.
   transformer(std::shared_ptr<const model_file> file, const linear_factory& make, const load_progress& progress = {});
 
+  /// Gives a layer other weights, of the same shape: for quantizing a model while inputs go through it.
+  void replace(linear_id id, linear weights);
+
   const model_config& config() const { return file_->config(); }
   const model_file& file() const { return *file_; }
   const std::shared_ptr<const model_file>& shared_file() const { return file_; }
@@ -87,14 +90,19 @@ class session {
   /// From now on, `observer` is told what goes into each linear layer but the output; an empty one ends that.
   void observe(input_observer observer) { observer_ = std::move(observer); }
   /// For going through a model layer by layer, many texts at a time: the hidden states [m, width] of a text's tokens
-  /// before the first layer, and one layer's work on them, in place. The text begins at position 0 and has at most
-  /// batch() tokens; the session's own text is lost.
+  /// before the first layer, one layer's work on them, in place, in its two halves, and the normalization before the
+  /// output layer. The text begins at position 0 and has at most batch() tokens; the session's own text is lost.
   void embed(const token* tokens, qlite::matrix_view<float> hidden) const;
-  void run_layer(std::size_t index, qlite::matrix_view<float> hidden);
+  void attend(std::size_t layer, qlite::matrix_view<float> hidden);
+  void feed_forward(std::size_t layer, qlite::matrix_view<float> hidden);
+  void finish(qlite::matrix_view<float> hidden);
 
  private:
   void normalize(qlite::matrix_view<const float> x, const std::vector<float>& weight, qlite::matrix_view<float> out);
-  void run_layer(std::size_t index, std::size_t rows);
+  void attend(std::size_t index, std::size_t rows);
+  void feed_forward(std::size_t index, std::size_t rows);
+  void take(qlite::matrix_view<const float> hidden);
+  void give(qlite::matrix_view<const float> from, qlite::matrix_view<float> hidden) const;
   qlite::matrix_view<float> rows_of(array<float>& buffer, std::size_t rows, std::size_t cols) const {
     return {buffer.data(), rows, cols};
   }

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <qlite/calibrate/activation_stats.hpp>
+#include <qlite/calibrate/drift.hpp>
 #include <qlite/calibrate/hessian.hpp>
 #include <qlite/calibrate/observer.hpp>
 #include <qlite/core/scheme_info.hpp>
 #include <qlite/evaluate/output_error.hpp>
 #include <qlite/quantize/awq.hpp>
+#include <qlite/quantize/compensate.hpp>
 #include <qlite/quantize/compressed_scales.hpp>
 #include <qlite/quantize/dequantize.hpp>
 #include <qlite/quantize/fake_quantize.hpp>
@@ -17,6 +19,7 @@
 #include <qlite/quantize/outliers.hpp>
 #include <qlite/quantize/quantize.hpp>
 #include <qlite/quantize/quantized_matrix.hpp>
+#include <qlite/quantize/refine.hpp>
 #include <qlite/quantize/rtn.hpp>
 #include <qlite/quantize/scaled_by.hpp>
 #include <qlite/quantize/scaled_matrix.hpp>

@@ -57,7 +57,10 @@ TEST_CASE("layer by layer, every product sees what it sees in a whole pass") {
   }
   session.observe(recorder(layered));
   for (std::size_t i = 0; i < c.layers; ++i)
-    for (std::size_t t = 0; t < texts.size(); ++t) session.run_layer(i, {hidden[t].data(), texts[t].size(), c.width});
+    for (std::size_t t = 0; t < texts.size(); ++t) {
+      session.attend(i, {hidden[t].data(), texts[t].size(), c.width});
+      session.feed_forward(i, {hidden[t].data(), texts[t].size(), c.width});
+    }
   REQUIRE(layered.size() == whole.size());
   for (std::size_t t = 0; t < texts.size(); ++t)
     for (std::size_t i = 0; i < c.layers; ++i)
@@ -73,7 +76,9 @@ TEST_CASE("layer by layer, every product sees what it sees in a whole pass") {
   session.forward(texts[0].data(), texts[0].size());
   CHECK(layered.size() == whole.size());
   std::vector<float> too_long(33 * c.width);
-  CHECK_THROWS_AS(session.run_layer(0, {too_long.data(), 33, c.width}), std::runtime_error);
+  CHECK_THROWS_AS(session.attend(0, {too_long.data(), 33, c.width}), std::runtime_error);
+  CHECK_THROWS_AS(session.feed_forward(0, {too_long.data(), 33, c.width}), std::runtime_error);
+  CHECK_THROWS_AS(session.finish({too_long.data(), 33, c.width}), std::runtime_error);
 }
 
 TEST_CASE("a model of linear layers from elsewhere is the same model") {

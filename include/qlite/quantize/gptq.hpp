@@ -147,6 +147,33 @@ bool factorize_with(const Factorization& factorization, const damped_hessian& A,
   return true;
 }
 
+/// Factorizes H with `damping` times its mean diagonal, doubled until that succeeds; says how many attempts it took.
+template <class Factorization, class Executor>
+std::size_t factorize_damped(const Factorization& factorization, const hessian& H, const std::size_t* order,
+                             const gptq_diagonal& diagonal, double& damping, const triangular_tiles& L,
+                             const Executor& executor) {
+  std::size_t attempts = 1;
+  while (
+      !factorize_with(factorization, damped_hessian{H, order, diagonal.dead, damping * diagonal.mean}, L, executor)) {
+    if (damping > 1e6)
+      fail("qlite: the Hessian is not positive definite with %g times its mean diagonal added; expected X^T X",
+           damping);
+    damping = max_of(2 * damping, 0x1p-10);
+    ++attempts;
+  }
+  return attempts;
+}
+
+/// Refuses a Hessian with elements that are no numbers.
+inline void check_elements(const hessian& H) {
+  for (std::size_t i = 0; i < H.cols(); ++i)
+    for (std::size_t j = i; j < H.cols(); ++j) {
+      const double h = H(i, j);
+      if (QLITE_UNLIKELY(!(h >= -1e300 && h <= 1e300)))
+        fail("qlite: element (%zu, %zu) of the Hessian is %g, expected a finite number", i, j, h);
+    }
+}
+
 }    // namespace impl
 
 /// Refuses a damping that is none, a Hessian of other columns, and what the method for the groups refuses.
@@ -195,15 +222,7 @@ quantized_matrix<Scheme> quantize_matrix(const gptq<Fit, Factorization>& method,
 
   const impl::triangular_tiles L{tiles, n};
   double damping = method.damping;
-  std::size_t attempts = 1;
-  while (!impl::factorize_with(method.factorization,
-                               impl::damped_hessian{H, order, diagonal.dead, damping * diagonal.mean}, L, executor)) {
-    if (damping > 1e6)
-      impl::fail("qlite: the Hessian is not positive definite with %g times its mean diagonal added; expected X^T X",
-                 damping);
-    damping = detail::max_of(2 * damping, 0x1p-10);
-    ++attempts;
-  }
+  const std::size_t attempts = impl::factorize_damped(method.factorization, H, order, diagonal, damping, L, executor);
   impl::divide_by_pivots(L, numbers, executor);
   if (method.report != nullptr) {
     method.report->damping = damping;
