@@ -13,10 +13,11 @@ namespace compare {
 
 struct study_options {
   llm::common_options common;
-  std::vector<std::string> candidates{"int8", "int4:rtn", "int4:mse", "int4:hqq", "int4:awq", "int4:gptq"};
+  std::vector<std::string> candidates{
+      "int8", "int8:gptq", "int4:rtn", "int4:hqq", "int4:awq", "int4:gptq", "int4:nl4:gptq+refine:qep"};
   std::string text;           ///< file to measure on
   std::string calibration;    ///< file to calibrate on; empty: the first third of `text`, the rest is measured on
-  std::size_t calibration_tokens = 2048;    ///< at most
+  std::size_t calibration_tokens = 8192;    ///< at most
   std::size_t text_tokens = 4096;           ///< at most
   double budget_bits =
       0;    ///< of the mixed model's layers, bits a weight; 0: halfway between its candidates' extremes

@@ -91,6 +91,9 @@ struct refine_scratch {
 
 /// A step has to gain this share of what it moves: less may be the rounding of a float, and would go round in circles.
 inline constexpr double smallest_gain = 0x1p-20;
+/// Scales and offsets that are stored as floats move by this part of the scale at least: finer steps gain less than
+/// rounding ŵ to float may lose. (All steps of a float16 are larger, those of offsets nearly all.)
+inline constexpr float smallest_step = 0x1p-14f;
 
 /// Whether moving by `step`, where the error falls by 2 `slope` and bends by `curvature` (a float), lowers it.
 QLITE_INLINE bool lowers_error(float step, double slope, double curvature) noexcept {
@@ -293,7 +296,8 @@ class refined_rows {
       stored = p.scale;
     }
     const float step = stored - number;
-    if (!is_finite(stored) || !lowers_error(step, slope, curvature)) return;
+    if (!is_finite(stored) || !(abs_of(step) >= smallest_step * abs_of(s_.scales[i]))) return;
+    if (!lowers_error(step, slope, curvature)) return;
     number = stored;
     if (offset)
       q_.offsets[at] = real_from_bits<offset_storage<Scheme>>(bits);
