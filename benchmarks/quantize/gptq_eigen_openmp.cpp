@@ -6,6 +6,7 @@
 //   minimal     one Cholesky factorization of H [K, K] and, for each block of 128 columns, the product of all columns
 //               before it with the factor, K³/3 + N K² operations (multiply-adds count two); in float and in double
 //   published   what GPTQ's code does, in float: factorization, inverse, factorization of the inverse, the products
+// Besides, one sweep of `refined` over round to nearest, which takes 2 N K² operations.
 #include <omp.h>
 
 #include <Eigen/Cholesky>
@@ -121,7 +122,7 @@ int main(int argc, char** argv) {
   eigen_work<float> in_float(H, Index(n));
   eigen_work<double> in_double(H, Index(n));
   const ql::matrix_view<const float> W{w.data(), n, k};
-  std::vector<double> own, factor, single, dbl, published;
+  std::vector<double> own, factor, single, dbl, published, sweep;
   for (int i = 0; i < rounds; ++i) {
     const double f0 = in_float.minimal(pool), d0 = in_double.minimal(pool);
     factor.push_back(time_of(pool, [&] {
@@ -129,6 +130,11 @@ int main(int argc, char** argv) {
       static_cast<void>(ql::quantize<w4>(ql::matrix_view<const float>{w.data(), 1, k}, method, pool));
     }));
     own.push_back(time_of(pool, [&] { static_cast<void>(ql::quantize<w4>(W, ql::gptq{H}, pool)); }));
+    sweep.push_back(time_of(pool, [&] {
+      ql::refined method{H};
+      method.sweeps = 1;
+      static_cast<void>(ql::quantize<w4>(W, method, pool));
+    }));
     const double f1 = in_float.minimal(pool), d1 = in_double.minimal(pool);
     single.push_back((f0 + f1) / 2);
     dbl.push_back((d0 + d1) / 2);
@@ -144,4 +150,6 @@ int main(int argc, char** argv) {
   row("Eigen minimal, double", median(dbl));
   row("Eigen minimal, float", median(single));
   row("Eigen published, float", median(published));
+  std::printf("%-28s %6.2f s   %.1f GFLOP/s\n", "qlite refined, each sweep", median(sweep),
+              2e-9 * double(n) * double(k) * double(k) / median(sweep));
 }

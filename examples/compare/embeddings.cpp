@@ -71,7 +71,14 @@ embedding_study run_embedding_study(const study_options& options) {
   result.model = options.common.model;
   encoder::weights original(model.layers());
   std::vector<candidate> candidates;
-  for (const std::string& name : options.candidates) candidates.push_back(parse_candidate(name));
+  for (const std::string& name : options.candidates) {
+    candidate c = parse_candidate(name);
+    if (!c.compensated)
+      candidates.push_back(std::move(c));
+    else if (options.candidates != study_options().candidates)    // one of the default ones is just left out
+      throw std::runtime_error("\"" + name +
+                               "\": qep goes through a language model; an encoder takes the other methods");
+  }
   std::vector<encoder::weights> quantized(candidates.size(), encoder::weights(model.layers()));
   std::size_t weights = 0;
   llm::weight_format float32;

@@ -52,6 +52,8 @@ void recommend(study& s) {
                   "The nearest is %s: perplexity %+.2f %%, first choices the same at %.1f %%.",
                   100 * tolerance, 100 * agreement, nearest->name.c_str(),
                   change(nearest->perplexity, reference.perplexity), 100 * nearest->top1);
+    if (nearest != nullptr && !s.compensated)
+      s.reason += " int4:nl4:gptq+refine:qep, with many --calibrate-tokens, is the INT4 that loses least.";
     return;
   }
   s.recommendation = best->name;

@@ -213,7 +213,10 @@ void study_runner::quantize() {
     }
     add(std::move(f), model_of(quantized_[k]));
   }
-  for (const candidate& c : all) result_.layer_candidates.push_back(c.name);
+  for (const candidate& c : all) {
+    result_.layer_candidates.push_back(c.name);
+    result_.compensated = result_.compensated || c.compensated;
+  }
   for (const llm::linear_id id : llm::linears_of(engine_.config())) {
     layer_finding f;
     f.id = id;

@@ -75,6 +75,7 @@ struct study {
   std::vector<layer_finding> layer_findings;
   std::size_t mixed_budget = 0;    ///< bytes of the linear layers; 0: there is no mixed model
   double mixed_bound = 0;          ///< no assignment has less error
+  bool compensated = false;        ///< a candidate makes up for the errors of earlier layers (qep)
   std::string recommendation, reason;
 };
 

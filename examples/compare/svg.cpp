@@ -91,6 +91,13 @@ std::string axes(const axis& x, const axis& y, const scale& across, const scale&
   return out;
 }
 
+/// Room for names at the left of a chart.
+double room_for(const std::vector<std::string>& names) {
+  std::size_t longest = 0;
+  for (const std::string& name : names) longest = std::max(longest, name.size());
+  return std::max(150.0, 7.0 * static_cast<double>(longest) + 16);
+}
+
 std::string legend(const std::vector<std::string>& names, const std::vector<std::size_t>& colors) {
   std::string out = "<div class=\"legend\">";
   for (std::size_t i = 0; i < names.size(); ++i)
@@ -119,7 +126,8 @@ std::string escaped(const std::string& text) {
 
 std::string scatter_chart(const std::string& title, const axis& x, const axis& y,
                           const std::vector<chart_point>& points) {
-  constexpr double width = 560, height = 340;
+  constexpr double width = 560;
+  const double height = 340 + 12.0 * static_cast<double>(points.size() > 10 ? points.size() - 10 : 0);
   std::vector<double> xs, ys;
   for (const chart_point& p : points) {
     xs.push_back(p.x);
@@ -127,10 +135,12 @@ std::string scatter_chart(const std::string& title, const axis& x, const axis& y
   }
   const scale across(x, xs, left, width - right), up(y, ys, height - bottom, top);
   std::string out = open_figure(title, width, height) + axes(x, y, across, up, width, height);
-  // Names go to the right of their points, or to the left near the edge, and move down until they touch no other.
+  // Names go beside their points where they touch no other, the nearest such place first; in a crowd without one a
+  // point has its name only as a tooltip.
   struct box {
     double x0, x1, y;
   };
+  constexpr double line = 13;
   std::vector<box> taken;
   std::vector<const chart_point*> order;
   for (const chart_point& p : points)
@@ -142,25 +152,27 @@ std::string scatter_chart(const std::string& title, const axis& x, const axis& y
             [&](const chart_point* a, const chart_point* b) { return up.at(a->y) < up.at(b->y); });
   for (const chart_point* p : order) {
     const double px = across.at(p->x), py = up.at(p->y), length = 7.0 * static_cast<double>(p->name.size());
-    const bool flip = px + 12 + length > width - 4;
-    box b{flip ? px - 10 - length : px + 10, flip ? px - 10 : px + 10 + length, py + 4};
-    for (bool moved = true; moved;) {
-      moved = false;
+    bool flip = false, free = false;
+    box b{};
+    for (int i = 0; i < 60 && !free; ++i) {    // right, left, then both a line lower, a line higher, two lower, ...
+      flip = i % 2 != 0;
+      const int steps = (i / 2 + 1) / 2 * (i / 2 % 2 != 0 ? 1 : -1);
+      b = {flip ? px - 10 - length : px + 10, flip ? px - 10 : px + 10 + length, py + 4 + line * steps};
+      free = b.x0 > 4 && b.x1 < width - 4 && b.y > top && b.y < height - bottom;
       for (const box& other : taken)
-        if (b.x0 < other.x1 && other.x0 < b.x1 && std::fabs(b.y - other.y) < 13) {
-          b.y = other.y + 13;
-          moved = true;
-        }
+        free = free && !(b.x0 < other.x1 && other.x0 < b.x1 && std::fabs(b.y - other.y) < line - 0.5);
     }
-    taken.push_back(b);
+    if (free) taken.push_back(b);
     out += print("<g><title>%s: %s, %s</title>", escaped(p->name).c_str(), number(p->x).c_str(), number(p->y).c_str());
-    if (std::fabs(b.y - py) > 8)
+    if (free && std::fabs(b.y - 4 - py) > 4)
       out += print("<line class=\"leader\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>", px, py,
                    flip ? b.x1 : b.x0 - 2, b.y - 4);
     if (p->marked) out += print("<circle class=\"ring\" cx=\"%.1f\" cy=\"%.1f\" r=\"9\"/>", px, py);
     out += print("<circle class=\"f%zu\" cx=\"%.1f\" cy=\"%.1f\" r=\"5\"/>", p->color % 8, px, py);
-    out += print("<text class=\"label\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text></g>\n", flip ? b.x1 : b.x0,
-                 b.y, flip ? "end" : "start", escaped(p->name).c_str());
+    if (free)
+      out += print("<text class=\"label\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>", flip ? b.x1 : b.x0, b.y,
+                   flip ? "end" : "start", escaped(p->name).c_str());
+    out += "</g>\n";
   }
   return out + "</svg></figure>\n";
 }
@@ -194,7 +206,10 @@ std::string line_chart(const std::string& title, const axis& x, const axis& y, c
 
 std::string bar_chart(const std::string& title, const std::string& unit, const std::vector<std::string>& parts,
                       const std::vector<chart_bar>& bars) {
-  constexpr double width = 1140, line = 30, names = 150;
+  constexpr double width = 1140, line = 30;
+  std::vector<std::string> all;
+  for (const chart_bar& b : bars) all.push_back(b.name);
+  const double names = room_for(all);
   const double height = 12 + line * static_cast<double>(bars.size());
   double most = 0;
   for (const chart_bar& b : bars) {
@@ -230,7 +245,8 @@ std::string bar_chart(const std::string& title, const std::string& unit, const s
 std::string choice_chart(const std::string& title, const std::vector<std::string>& rows,
                          const std::vector<std::vector<std::size_t>>& cells, const std::vector<std::string>& choices,
                          const std::vector<std::size_t>& colors) {
-  constexpr double width = 1140, line = 26, names = 150;
+  constexpr double width = 1140, line = 26;
+  const double names = room_for(rows);
   const double height = 28 + line * static_cast<double>(rows.size());
   std::size_t columns = 1;
   for (const auto& row : cells) columns = std::max(columns, row.size());

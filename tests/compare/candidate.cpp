@@ -39,6 +39,14 @@ TEST_CASE("a name says precision, groups, zeros and method, in any order behind 
   CHECK(row.format.weight_only);
   CHECK_FALSE(row.calibrated());
   CHECK(parse_candidate("int4:awq:asymmetric").format.scheme.symmetric == false);
+  const auto best = parse_candidate("int4:nl4:gptq+refine:qep");
+  CHECK(best.how == method::gptq_refine);
+  CHECK(best.compensated);
+  CHECK(best.by_hessian());
+  CHECK_FALSE(gptq.compensated);
+  CHECK(parse_candidate("int4:qep").how == method::rtn);
+  CHECK(parse_candidate("int4:qep").calibrated());
+  CHECK_FALSE(complaint("bf16:qep").empty());
 }
 
 TEST_CASE("hqq has offsets, said or not") {

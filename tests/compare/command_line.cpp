@@ -58,17 +58,19 @@ TEST_CASE("compare prints a table with a recommendation, and writes a report and
   write_gguf(model, folder / "model.gguf");
   write_text(folder / "text", long_text());
   const outcome result = run_compare("--model " + (folder / "model.gguf") + " --text " + (folder / "text") + quick +
-                                     "--candidates int8,int8:g0,int4:rtn,int4:mse,int4:hqq,int4:awq,int4:gptq --html " +
+                                     "--candidates int8,int8:g0,int4:rtn,int4:mse,int4:hqq,int4:awq,int4:gptq,"
+                                     "int4:nl4:gptq+refine:qep --html " +
                                      (folder / "report.html") + " --json " + (folder / "figures.json"));
   CAPTURE(result.err, result.out);
   REQUIRE(result.exit_code == 0);
-  for (const char* part : {"\nfp32 ", "\nbf16 ", "\nint8 ", "\nint8:g0 ", "\nint4:rtn ", "\nint4:mse ", "\nint4:hqq ",
-                           "\nint4:awq ", "\nint4:gptq ", "\nmixed ", "KL, nats", "same tokens", "\nRecommended: "})
+  for (const char* part :
+       {"\nfp32 ", "\nbf16 ", "\nint8 ", "\nint8:g0 ", "\nint4:rtn ", "\nint4:mse ", "\nint4:hqq ", "\nint4:awq ",
+        "\nint4:gptq ", "\nint4:nl4:gptq+refine:qep ", "\nmixed ", "KL, nats", "same tokens", "\nRecommended: "})
     CHECK_THAT(result.out, ContainsSubstring(part));
-  CHECK_THAT(result.err, ContainsSubstring("calibrating and quantizing 7 candidates .........."));
+  CHECK_THAT(result.err, ContainsSubstring("calibrating and quantizing 8 candidates .........."));
 
   const auto figures = nlohmann::json::parse(contents_of(folder / "figures.json"));
-  REQUIRE(figures.at("candidates").size() == 10);
+  REQUIRE(figures.at("candidates").size() == 11);
   const auto& candidates = figures.at("candidates");
   const auto named = [&](const std::string& name) {
     for (const auto& c : candidates)

@@ -53,6 +53,7 @@ TEST_CASE("where none is safe, 16 bits are recommended and the nearest candidate
   const study s = with({model("int4:rtn", 500, 25.0, 0.3, 0.7), model("int4:awq", 500, 22.0, 0.1, 0.8)});
   CHECK(s.recommendation == "bf16");
   CHECK_THAT(s.reason, ContainsSubstring("The nearest is int4:awq: perplexity +10.00 %"));
+  CHECK_THAT(s.reason, ContainsSubstring("int4:nl4:gptq+refine:qep"));    // none of them makes up for earlier layers
   CHECK(with({}).recommendation == "bf16");
 }
 

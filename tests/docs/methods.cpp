@@ -23,6 +23,16 @@ TEST_CASE("the examples of docs/methods.md") {
   CHECK(scale < 0.1f);
 #include "snippets/gptq.inc"
   CHECK(ql::output_error(W, q, X) < ql::output_error(W, ql::quantize<w4>(W, ql::rtn{}), X));
+#include "snippets/refine.inc"
+  CHECK(ql::output_error(W, better, X) < ql::output_error(W, q, X));
+  std::vector<float> xq = x;
+  for (float& v : xq) v = 0.8f * v;    // what an earlier layer made of it
+  const ql::matrix_view<const float> Xq{xq.data(), rows, k};
+#include "snippets/compensate.inc"
+  std::vector<float> grown = w;
+  for (float& v : grown) v = 1.25f * v;
+  const ql::matrix_view<const float> target{grown.data(), n, k};
+  CHECK(ql::output_error(target, closer, Xq) < ql::output_error(target, better, Xq));
 #include "snippets/fold.inc"
   CHECK(gain[3] == 1.0f / scaled.input_scale()[3]);
   CHECK(packed.rows() == n);

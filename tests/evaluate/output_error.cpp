@@ -141,3 +141,37 @@ TEST_CASE("what cannot be compared is refused by name") {
   values[k + 1] = std::numeric_limits<float>::quiet_NaN();
   CHECK(refused(W, X) == "qlite: W has nan at row 1, column 1; expected finite weights");
 }
+
+TEST_CASE("outputs of split weights are those of the codes and of the outliers together") {
+  for_random_cases(20, [](random_source& random) {
+    const std::size_t n = random.extent(1, 40), k = random.extent(1, 80), m = random.extent(1, 30);
+    std::vector<float> w = random.normal_vector(n * k), x = random.normal_vector(m * k);
+    for (std::size_t i = 0; i < m; ++i)
+      for (std::size_t c = 0; c < k; c += 7) x[i * k + c] *= 30;
+    const matrix_view<const float> W{w.data(), n, k}, X{x.data(), m, k};
+    ql::activation_stats stats(k);
+    stats.observe(X);
+    using w8 = ql::scheme<ql::int8, ql::per_group<32>, ql::asymmetric>;
+    const auto split = ql::quantize<w8>(W, ql::split_outliers(stats, random.pick({0.0f, 8.0f, 1e9f})));
+    std::vector<float> stored(n * k);
+    ql::dequantize(split.codes(), matrix_view<float>{stored.data(), n, k});
+    std::vector<bool> kept(k);
+    for (std::size_t i = 0; i < split.outliers().count(); ++i) kept[split.outliers().indices()[i]] = true;
+    real error = 0, reference = 0;
+    for (std::size_t i = 0; i < m; ++i)
+      for (std::size_t r = 0; r < n; ++r) {
+        real exact = 0, got = 0;
+        for (std::size_t c = 0; c < k; ++c) {
+          const float value = kept[c] ? ql::float16::from_float(w[r * k + c]).to_float() : stored[r * k + c];
+          exact += static_cast<real>(w[r * k + c]) * static_cast<real>(x[i * k + c]);
+          got += static_cast<real>(value) * static_cast<real>(x[i * k + c]);
+        }
+        error += (got - exact) * (got - exact);
+        reference += exact * exact;
+      }
+    const ql::thread_pool three(3);
+    const double found = ql::output_error(W, split, X, three);
+    CHECK(found == ql::output_error(W, split, X));
+    CHECK(std::abs(found - static_cast<double>(std::sqrt(error / reference))) < 1e-9);
+  });
+}

@@ -4,6 +4,7 @@
 #include <qlite/calibrate/batch.hpp>
 #include <qlite/core/executor.hpp>
 #include <qlite/evaluate/error_metrics.hpp>
+#include <qlite/quantize/outliers.hpp>
 #include <qlite/quantize/quantize.hpp>
 #include <qlite/quantize/scaled_matrix.hpp>
 
@@ -191,8 +192,28 @@ template <class T, class Scheme, class U, class Executor = serial>
       executor);
 }
 
+/// The same for weights some of whose columns stay in float16: X (dequantize(codes) + outliers)^T, all in double.
+template <class T, class Scheme, class U, class Executor = serial>
+[[nodiscard]] error_metrics output_metrics(matrix_view<T> W, const split_matrix<Scheme>& q, matrix_view<U> X,
+                                           const Executor& executor = {}) {
+  static_assert(detail::is_element<std::remove_const_t<U>>, "qlite: X is a matrix of float, float16 or bfloat16");
+  impl::check_twin(W, q.codes().view());
+  impl::check_matrix("X", X);
+  impl::check_equal("the columns of X", X.cols(), "columns of W", W.cols());
+  const outlier_columns& outliers = q.outliers();
+  return impl::compare_outputs(
+      matrix_view<const std::remove_const_t<T>>(W), matrix_view<const std::remove_const_t<U>>(X),
+      [&](std::size_t r, double* out, float* floats) {
+        impl::dequantize_row(q.codes().view(), r, floats);
+        impl::load_doubles(floats, q.cols(), out);
+        for (std::size_t i = 0; i < outliers.count(); ++i)    // whose codes mean 0
+          out[outliers.indices()[i]] += static_cast<double>(outliers.weights()[i * outliers.rows() + r].to_float());
+      },
+      executor);
+}
+
 /// The relative error of a layer's output, |X (W - q)^T| / |X W^T| in the Frobenius norm: the `relative_error` of
-/// output_metrics. `q` is a quantized_view, a quantized_matrix or a scaled_matrix.
+/// output_metrics. `q` is a quantized_view, a quantized_matrix, a scaled_matrix or a split_matrix.
 template <class T, class Quantized, class U, class Executor = serial>
 [[nodiscard]] double output_error(matrix_view<T> W, const Quantized& q, matrix_view<U> X,
                                   const Executor& executor = {}) {
