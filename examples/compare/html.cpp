@@ -121,12 +121,10 @@ std::string charts(const study& s) {
 std::string layer_charts(const study& s) {
   if (s.layer_candidates.empty()) return {};
   std::vector<chart_line> lines;
-  std::vector<std::size_t> colors;
   for (std::size_t k = 0; k < s.layer_candidates.size(); ++k) {
     chart_line line;
     line.name = s.layer_candidates[k];
     line.color = k + 2;    // as in the other charts, behind fp32 and bf16
-    colors.push_back(line.color);
     for (std::size_t i = 0; i < s.layers; ++i) {
       double sum = 0;
       for (std::size_t p = 0; p < 5; ++p) sum += s.layer_findings[5 * i + p].options[k].error;
@@ -136,12 +134,22 @@ std::string layer_charts(const study& s) {
   }
   std::string out = "<h2>Error per layer</h2>\n";
   out += line_chart("Relative error of the outputs of a layer's products, root mean square of the five",
-                    {"layer", false}, {"relative error", true}, lines);
+                    {"layer", false, true}, {"relative error", true}, lines);
   if (s.mixed_budget != 0) {
     const std::vector<std::string> rows{"qkv", "attention output", "gate", "up", "down"};
     std::vector<std::vector<std::size_t>> cells(5);
-    for (std::size_t i = 0; i < s.layer_findings.size(); ++i) cells[i % 5].push_back(s.layer_findings[i].chosen);
-    out += choice_chart("What the mixed model chose, layer by layer", rows, cells, s.layer_candidates, colors);
+    std::vector<std::string> chosen;    // only what was chosen has a colour: there are few of those
+    std::vector<std::size_t> own_colors;
+    for (std::size_t i = 0; i < s.layer_findings.size(); ++i) {
+      const std::string& name = s.layer_candidates[s.layer_findings[i].chosen];
+      const auto at = std::find(chosen.begin(), chosen.end(), name) - chosen.begin();
+      if (static_cast<std::size_t>(at) == chosen.size()) {
+        own_colors.push_back(chosen.size());
+        chosen.push_back(name);
+      }
+      cells[i % 5].push_back(static_cast<std::size_t>(at));
+    }
+    out += choice_chart("What the mixed model chose, layer by layer", rows, cells, chosen, own_colors);
   }
   return out;
 }

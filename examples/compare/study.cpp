@@ -266,9 +266,11 @@ void study_runner::mix() {
     if (from.output.weights != nullptr) mixed.output = from.output;
   }
   for (const quantized_layers& q : quantized_) f.quantize_seconds += q.seconds;
-  if (compensated) {    // what a layer has to make up for depends on the choices for the others
+  if (compensated) {    // what a layer has to make up for depends on the choices for the others; then all of them do
     llm::progress_bar bar("quantizing the mixed model");
-    const layer_plan plan([&](llm::linear_id id) -> const candidate& { return all[chosen[index_of(id)]]; }, true,
+    std::vector<candidate> own = all;
+    for (candidate& c : own) c.compensated = true;
+    const layer_plan plan([&](llm::linear_id id) -> const candidate& { return own[chosen[index_of(id)]]; }, true,
                           by_hessian);
     mixed = std::move(quantize_model(*runners_[0].model, *runners_[0].running, calibration_, {plan},
                                      engine_.format_of("int4").output, engine_.threads(),
@@ -288,6 +290,7 @@ void study_runner::mix() {
   for (std::size_t k = 0; k < all.size(); ++k)
     if (counts[k] > 0)
       f.description += (f.description.empty() ? "" : ", ") + std::to_string(counts[k]) + " layers " + all[k].name;
+  if (compensated) f.description += "; all make up for the errors of earlier layers";
   add(std::move(f), model_of(mixed));
 }
 

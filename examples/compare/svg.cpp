@@ -23,7 +23,7 @@ constexpr double left = 76, right = 22, top = 18, bottom = 46;
 class scale {
  public:
   scale(const axis& a, std::vector<double> values, double from, double to)
-      : logarithmic_(a.logarithmic), from_(from), to_(to) {
+      : logarithmic_(a.logarithmic), whole_(a.whole), from_(from), to_(to) {
     if (logarithmic_)
       values.erase(std::remove_if(values.begin(), values.end(), [](double v) { return !(v > 0); }), values.end());
     if (values.empty()) values = {1, 10};
@@ -54,7 +54,8 @@ class scale {
     }
     const double rough = (high_ - low_) / 5;
     const double power = std::pow(10.0, std::floor(std::log10(rough)));
-    const double step = power * (rough / power < 1.5 ? 1 : rough / power < 3.5 ? 2 : rough / power < 7.5 ? 5 : 10);
+    double step = power * (rough / power < 1.5 ? 1 : rough / power < 3.5 ? 2 : rough / power < 7.5 ? 5 : 10);
+    if (whole_) step = std::max(step, 1.0);
     for (double t = std::ceil(low_ / step) * step; t <= high_; t += step)
       all.push_back(std::fabs(t) < step / 2 ? 0 : t);
     return all;
@@ -63,7 +64,7 @@ class scale {
  private:
   double warp(double value) const { return logarithmic_ ? std::log10(value) : value; }
 
-  bool logarithmic_;
+  bool logarithmic_, whole_;
   double from_, to_, low_ = 0, high_ = 1;
 };
 

@@ -13,6 +13,7 @@ std::string escaped(const std::string& text);
 struct axis {
   std::string title;
   bool logarithmic = false;
+  bool whole = false;    ///< ticks at whole numbers only
 };
 
 /// A point with a name; `color` is the number of a colour of the page.
