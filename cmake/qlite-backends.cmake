@@ -12,8 +12,13 @@ set(qlite_backend_table
   "avx_vnni     | x86_64    | cpu::avx_vnni     | cpu::avx_vnni     | -mavx2 -mfma -mf16c -mavxvnni"
   "avx512       | x86_64    | cpu::avx512       | cpu::avx512       | -march=x86-64-v4"
   "avx512_vnni  | x86_64    | cpu::avx512_vnni  | cpu::avx512_vnni  | -march=x86-64-v4 -mavx512vnni"
+  "avx512_bf16  | x86_64    | cpu::avx512_bf16  | cpu::avx512_bf16  | -march=x86-64-v4 -mavx512vnni -mavx512bf16"
   "neon_dotprod | aarch64   | cpu::neon_dotprod | cpu::neon_dotprod | -march=armv8.2-a+dotprod+fp16"
   "neon_i8mm    | aarch64   | cpu::neon_i8mm    | cpu::neon_i8mm    | -march=armv8.2-a+dotprod+i8mm+fp16")
+
+# Backends with the kernels of another but for a few: only tests that name them, or every backend, are
+# built for them.
+set(qlite_partial_backends avx512_bf16)
 
 include(CheckCXXSourceCompiles)
 

@@ -69,13 +69,17 @@ endif()
 
 # qlite_add_backend_test(<name> <source> [FLAGS <flag>...] [LIBRARIES <target>...]): the source once per backend, as
 # <name>.<backend>; for fewer of them where the source has a line `// Backends: scalar, avx2, ...`, because the others
-# would run the same code.
+# would run the same code. `// Backends: every` are all, those included that share most of another's code.
 function(qlite_add_backend_test name source)
   set(wanted ${qlite_tested_backends})
+  list(REMOVE_ITEM wanted ${qlite_partial_backends})
   file(STRINGS "${source}" line REGEX "^// Backends: " LIMIT_COUNT 1)
   if(line)
     string(REPLACE "// Backends: " "" wanted "${line}")
     string(REGEX REPLACE ", *" ";" wanted "${wanted}")
+    if(wanted STREQUAL "every")
+      set(wanted ${qlite_tested_backends})
+    endif()
   endif()
   foreach(backend IN LISTS qlite_tested_backends)
     if(backend IN_LIST wanted)

@@ -35,7 +35,8 @@ using backend = QLITE_BENCH_BACKEND;
 
 namespace {
 
-enum class form { groups, token, floats };    // of X: dynamic<int8>(X), dynamic<int8, per_token>(X), X
+// of X: dynamic<int8>(X), dynamic<int8, per_token>(X), X of float, X of bfloat16
+enum class form { groups, token, floats, bfloats };
 
 struct settings {
   std::size_t rounds = 9;
@@ -65,10 +66,13 @@ struct outcome {
 };
 
 constexpr bool is_avx2 = std::is_same_v<backend, ql::cpu::avx2>;
+constexpr bool has_pairs = std::is_same_v<backend, ql::cpu::avx512_bf16>;
 
 template <class Scheme, form F, class Executor>
 double peak_rate(const Executor& executor) {
-  if constexpr (F == form::floats)
+  if constexpr (F == form::bfloats && has_pairs)
+    return bench::bf16_rate(executor);
+  else if constexpr (F == form::floats || F == form::bfloats)
     return is_avx2 ? bench::fma256_rate(executor) : bench::fma_rate(executor);
   else if constexpr (is_avx2)
     return std::is_same_v<typename Scheme::code_type, ql::int4> ? bench::avx2_int4_rate(executor)
@@ -79,13 +83,17 @@ double peak_rate(const Executor& executor) {
 
 template <class Scheme, form F>
 const char* peak_name() {
-  if (F == form::floats) return is_avx2 ? "256-bit fma" : "fma";
+  if (F == form::bfloats && has_pairs) return "vdpbf16ps";
+  if (F == form::floats || F == form::bfloats) return is_avx2 ? "256-bit fma" : "fma";
   return is_avx2 ? "vpmaddubsw sequence" : "vpdpbusd";
 }
 
 template <form F>
-auto form_of(ql::matrix_view<const float> x) {
-  if constexpr (F == form::groups)
+auto form_of(ql::matrix_view<const float> x, const std::vector<ql::bfloat16>& rounded) {
+  static_cast<void>(rounded);
+  if constexpr (F == form::bfloats)
+    return ql::matrix_view<const ql::bfloat16>{rounded.data(), x.rows(), x.cols()};
+  else if constexpr (F == form::groups)
     return ql::dynamic<ql::int8>(x);
   else if constexpr (F == form::token)
     return ql::dynamic<ql::int8, ql::per_token>(x);
@@ -151,9 +159,14 @@ void measure(outcome& result, const settings& s, const Copies& copies, const std
   const std::size_t most = *std::max_element(batches.begin(), batches.end());
   static std::vector<float> x;
   if (x.size() < most * k) x = bench::random_floats(most * k);
+  std::vector<ql::bfloat16> rounded;
+  if (F == form::bfloats)
+    for (std::size_t i = 0; i < most * k; ++i) rounded.push_back(ql::bfloat16::from_float(x[i]));
   const ql::detail::buffer results = bench::touched_buffer(most * n * sizeof(float));
   auto* const y = reinterpret_cast<float*>(results.data());
-  const auto activations = [&](std::size_t m) { return form_of<F>(ql::matrix_view<const float>{x.data(), m, k}); };
+  const auto activations = [&](std::size_t m) {
+    return form_of<F>(ql::matrix_view<const float>{x.data(), m, k}, rounded);
+  };
   const ql::detail::buffer memory(ql::gemm_workspace_bytes(activations(most), copies[0], executor));
   const bool one = executor.concurrency() == 1;
 
@@ -285,9 +298,10 @@ struct run {
     for (const std::size_t t : threads) {
       outcome r;
       r.kind = key;
-      r.name = ql::name<Scheme>() + std::string(F == form::groups  ? " × INT8"
-                                                : F == form::token ? " × INT8 per token"
-                                                                   : " × float");
+      r.name = ql::name<Scheme>() + std::string(F == form::groups   ? " × INT8"
+                                                : F == form::token  ? " × INT8 per token"
+                                                : F == form::floats ? " × float"
+                                                                    : " × bfloat16");
       r.unit = peak_name<Scheme, F>();
       r.n = n, r.k = k, r.threads = t;
 #ifdef QLITE_BENCH_OPENBLAS
@@ -330,6 +344,9 @@ constexpr kind kinds[] = {
     a_kind<int4, per_group<32>, form::floats>("int4-g32-float"),
     a_kind<int4, per_group<128>, form::floats>("int4-g128-float"),
     a_kind<int8, per_channel, form::floats>("int8-channel-float"),
+    a_kind<int4, per_group<32>, form::bfloats>("int4-g32-bfloat16"),
+    a_kind<int4, per_group<128>, form::bfloats>("int4-g128-bfloat16"),
+    a_kind<int8, per_channel, form::bfloats>("int8-channel-bfloat16"),
 };
 
 nlohmann::json to_json(const std::vector<outcome>& results, const settings& s) {

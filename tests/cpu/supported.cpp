@@ -1,4 +1,6 @@
 // Backend tags: their order, their names, and what the running CPU says of them.
+//
+// Backends: every
 #include <qlite/cpu/supported.hpp>
 #include <qlite/gemm.hpp>
 
@@ -19,6 +21,7 @@ TEST_CASE("a program that runs has a CPU for its backend") {
 }
 
 TEST_CASE("a CPU that has an instruction set has those it extends") {
+  if (ql::supported<ql::cpu::avx512_bf16>()) CHECK(ql::supported<ql::cpu::avx512_vnni>());
   if (ql::supported<ql::cpu::avx512_vnni>()) CHECK(ql::supported<ql::cpu::avx512>());
   if (ql::supported<ql::cpu::avx512>()) CHECK(ql::supported<ql::cpu::avx2>());
   if (ql::supported<ql::cpu::avx_vnni>()) CHECK(ql::supported<ql::cpu::avx2>());
@@ -42,6 +45,7 @@ TEST_CASE("tags have names") {
   CHECK(named<ql::cpu::avx_vnni>("avx_vnni"));
   CHECK(named<ql::cpu::avx512>("avx512"));
   CHECK(named<ql::cpu::avx512_vnni>("avx512_vnni"));
+  CHECK(named<ql::cpu::avx512_bf16>("avx512_bf16"));
   CHECK(named<ql::cpu::neon_dotprod>("neon_dotprod"));
   CHECK(named<ql::cpu::neon_i8mm>("neon_i8mm"));
 }
@@ -50,7 +54,9 @@ TEST_CASE("tags have names") {
 TEST_CASE("native is the best backend that the flags allow") {
   STATIC_REQUIRE(ql::impl::is_compiled<backend>);
   STATIC_REQUIRE(ql::impl::is_compiled<ql::cpu::native>);
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512BF16__) && defined(__AVX512VNNI__)
+  STATIC_REQUIRE(std::is_same_v<ql::cpu::native, ql::cpu::avx512_bf16>);
+#elif defined(__AVX512VNNI__)
   STATIC_REQUIRE(std::is_same_v<ql::cpu::native, ql::cpu::avx512_vnni>);
 #elif defined(__AVX512BW__)
   STATIC_REQUIRE(std::is_same_v<ql::cpu::native, ql::cpu::avx512>);

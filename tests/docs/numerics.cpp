@@ -1,4 +1,6 @@
 // The bounds that docs/numerics.md derives, as they stand there, on every backend.
+//
+// Backends: every
 #include <qlite/gemm.hpp>
 
 #include <algorithm>
@@ -81,16 +83,26 @@ void check_products() {
     };
 
     // Weight-only: gamma(K + 2), and the roundings of this sum in double.
-    ql::gemm(X, packed, Y);
-    for (std::size_t m = 0; m < s.m; ++m)
-      for (std::size_t n = 0; n < s.n; ++n) {
-        double exact = 0, magnitude = 0;
-        for (std::size_t k = 0; k < s.k; ++k) {
-          exact += x[m * s.k + k] * weight(n, k);
-          magnitude += std::fabs(x[m * s.k + k] * weight(n, k));
+    const auto check_bound = [&](const auto& input) {
+      for (std::size_t m = 0; m < s.m; ++m)
+        for (std::size_t n = 0; n < s.n; ++n) {
+          double exact = 0, magnitude = 0;
+          for (std::size_t k = 0; k < s.k; ++k) {
+            const double term = static_cast<double>(input[m * s.k + k]) * weight(n, k);
+            exact += term;
+            magnitude += std::fabs(term);
+          }
+          REQUIRE(std::fabs(y[m * s.n + n] - exact) <= (gamma_of(s.k + 2) + 1e-12) * magnitude);
         }
-        REQUIRE(std::fabs(y[m * s.n + n] - exact) <= (gamma_of(s.k + 2) + 1e-12) * magnitude);
-      }
+    };
+    ql::gemm(X, packed, Y);
+    check_bound(x);
+    std::vector<ql::bfloat16> x16(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i) x16[i] = ql::bfloat16::from_float(x[i]);
+    std::vector<float> rounded(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i) rounded[i] = x16[i].to_float();
+    ql::gemm(ql::matrix_view<const ql::bfloat16>{x16.data(), s.m, s.k}, packed, Y);
+    check_bound(rounded);
 
     // Activations: each within 0.50003 steps of its scale.
     const auto form = ql::dynamic<ql::int8>(X);

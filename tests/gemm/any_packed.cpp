@@ -1,4 +1,6 @@
 // Weights whose scheme is a value: what depends on the backend. any_packed_schemes.cpp has all schemes.
+//
+// Backends: every
 #include <qlite/gemm/any_packed.hpp>
 
 #include "gemm/executors.hpp"

@@ -1,4 +1,6 @@
 // INT8 weights times floats, within the derived bound on every backend.
+//
+// Backends: every
 #include "gemm/weight_only_products.hpp"
 
 namespace ql = qlite;

@@ -1,4 +1,6 @@
 // Scratch: none is hidden, what is asked for is enough, and it never shrinks as M grows.
+//
+// Backends: every
 #include "gemm/executors.hpp"
 #include "gemm/matrices.hpp"
 #include "support/counted_allocations.hpp"

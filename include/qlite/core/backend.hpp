@@ -59,6 +59,13 @@ struct avx512_vnni {
   static constexpr std::size_t k_unit = 4;
   static constexpr bool unsigned_int8 = true;
 };
+/// AVX-512 with vpdpbusd and vdpbf16ps.
+struct avx512_bf16 {
+  static constexpr const char* name = "avx512_bf16";
+  static constexpr const char* flags = "-march=x86-64-v4 -mavx512vnni -mavx512bf16";
+  static constexpr std::size_t k_unit = 4;
+  static constexpr bool unsigned_int8 = true;
+};
 /// Armv8.2 with sdot.
 struct neon_dotprod {
   static constexpr const char* name = "neon_dotprod";
@@ -82,8 +89,8 @@ template <class... Ts>
 struct type_list {};
 
 /// Every CPU backend, the one to prefer first.
-using cpu_backends = type_list<cpu::avx512_vnni, cpu::avx512, cpu::avx_vnni, cpu::avx2, cpu::neon_i8mm,
-                               cpu::neon_dotprod, cpu::generic, cpu::scalar>;
+using cpu_backends = type_list<cpu::avx512_bf16, cpu::avx512_vnni, cpu::avx512, cpu::avx_vnni, cpu::avx2,
+                               cpu::neon_i8mm, cpu::neon_dotprod, cpu::generic, cpu::scalar>;
 
 }    // namespace detail
 QLITE_END_NAMESPACE
@@ -112,6 +119,10 @@ inline constexpr bool is_compiled<cpu::avx512> = true;
 #if defined(__AVX512VNNI__)
 template <>
 inline constexpr bool is_compiled<cpu::avx512_vnni> = true;
+#if defined(__AVX512BF16__)
+template <>
+inline constexpr bool is_compiled<cpu::avx512_bf16> = true;
+#endif
 #endif
 #endif
 #endif

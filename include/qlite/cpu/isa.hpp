@@ -27,6 +27,13 @@
 //                                        where C has a code book: numbers of it
 //   zero_floats<C>(z[16])                zero points as floats
 //
+// For weight-only products with X of bfloat16, where pairs of them can be multiplied (pair_tile.hpp); optional:
+//   pairs                                16 columns x 2 codes, less the zero point
+//   pair_decoder<C, Z, has zero points>  pairs_per_line; zeros, load_zeros(z[16]); codes<P>(word, zeros): pair P of it
+//   load_pair<strips>(x), dot_pairs(sum, w, x)
+//   pair_block, copy_pairs<nibbles>(x, to)    numbers of X in the order of the decoder, so many at a time
+//   pair_tiles, pair_strips              as float_direct_tiles and float_direct_strips
+//
 // Register tiles, the largest first: integer_tiles are the rows of those for INT8 activations, row_unit at least, and
 // float_direct_tiles of those of weight-only products for few rows. They take one strip; the largest is there for
 // integer_strips and float_direct_strips strips too. Weight-only products of many rows have float_tiles (rows x strips)

@@ -3,6 +3,7 @@
 
 #include <qlite/cpu/avx2.hpp>
 #include <qlite/cpu/avx512.hpp>
+#include <qlite/cpu/avx512_bf16.hpp>
 #include <qlite/cpu/generic.hpp>
 #include <qlite/cpu/neon.hpp>
 #include <qlite/cpu/scalar.hpp>

@@ -41,6 +41,8 @@ QLITE_INLINE bool supported() noexcept {
     return avx2 && detail::cpuid_bit(7, 1, detail::cpuid_register::eax, 4);
   if constexpr (std::is_same_v<Backend, cpu::avx512>) return avx512;
   if constexpr (std::is_same_v<Backend, cpu::avx512_vnni>) return avx512 && __builtin_cpu_supports("avx512vnni");
+  if constexpr (std::is_same_v<Backend, cpu::avx512_bf16>)
+    return avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
 #elif defined(__aarch64__) && defined(__linux__)
   constexpr unsigned long dotprod = 1ul << 20;    // HWCAP_ASIMDDP
   constexpr unsigned long i8mm = 1ul << 13;       // HWCAP2_I8MM

@@ -14,6 +14,7 @@ struct any_kernels {
   const integer_kernels* integer_groups;
   const integer_kernels* integer_token;
   const float_kernels* floating;
+  const float_kernels* bfloat16;    // the same for X of bfloat16
 };
 
 /// Codes that stand for whole numbers can be multiplied as integers.
@@ -30,7 +31,7 @@ inline constexpr any_kernels any_kernels_of = {
     scheme_traits<Scheme>::grouped,
     integer_kernels_if<Scheme, Backend, scheme_traits<Scheme>::grouped ? scale_kind::groups : scale_kind::row>(),
     integer_kernels_if<Scheme, Backend, scheme_traits<Scheme>::grouped ? scale_kind::token : scale_kind::row>(),
-    &float_kernels_of<Backend, format_of<Scheme, Backend>>};
+    &float_kernels_of<Backend, format_of<Scheme, Backend>>, &bfloat16_kernels<Backend, format_of<Scheme, Backend>>()};
 
 }    // namespace impl
 QLITE_END_FUNCTIONS

@@ -154,8 +154,8 @@ struct float_plan {
   QLITE_INLINE float_plan(const float_kernels& set, const strip_shape& shape, std::size_t rows,
                           std::size_t concurrency) noexcept
       : few(rows <= set.few_rows),
-        work(rows, few ? shape.cols * sizeof(float) : 0, shape.strips, few ? set.few.together(rows) : set.many.strips,
-             concurrency),
+        work(rows, few ? shape.cols * sizeof(float) / set.numbers_per_word() : 0, shape.strips,
+             few ? set.few.together(rows) : set.many.strips, concurrency),
         lines(float_panel_depth / shape.line_k),
         panel_floats(few ? 0 : set.many.strips * strip_rows * float_panel_depth),
         // for the largest blocks even where the plan has smaller ones, so that fewer threads never need more

@@ -29,7 +29,13 @@ struct packed_operand {
   QLITE_INLINE const integer_kernels& integer() const noexcept {
     return integer_kernels_of<Backend, format, kind(TokenScales)>;
   }
-  QLITE_INLINE const float_kernels& floating() const noexcept { return float_kernels_of<Backend, format>; }
+  template <class T>
+  QLITE_INLINE const float_kernels& floating() const noexcept {
+    if constexpr (std::is_same_v<T, bfloat16>)
+      return bfloat16_kernels<Backend, format>();
+    else
+      return float_kernels_of<Backend, format>;
+  }
 };
 
 template <class Backend>
@@ -47,7 +53,10 @@ struct any_operand {
   QLITE_INLINE const integer_kernels& integer() const noexcept {
     return TokenScales ? *kernels->integer_token : *kernels->integer_groups;
   }
-  QLITE_INLINE const float_kernels& floating() const noexcept { return *kernels->floating; }
+  template <class T>
+  QLITE_INLINE const float_kernels& floating() const noexcept {
+    return std::is_same_v<T, bfloat16> ? *kernels->bfloat16 : *kernels->floating;
+  }
 };
 
 template <class S, class B>
@@ -163,27 +172,34 @@ struct float_scratch {
 
   template <class Operand>
   QLITE_INLINE float_scratch(const Operand& w, std::size_t rows, std::size_t concurrency, carver& memory) noexcept
-      : kernels(w.floating()), plan(kernels, w.data.shape, rows, concurrency) {
+      : kernels(w.template floating<T>()), plan(kernels, w.data.shape, rows, concurrency) {
     const strip_shape& s = w.data.shape;
     const bool whole_lines = s.groups == 0 || (s.group % s.line_k == 0 && s.cols % s.line_k == 0) ||
                              (s.groups == 1 && s.cols % s.line_k == 0);
     if (!std::is_same_v<T, float> || !whole_lines)
-      stride = s.groups == 0 ? 0 : ((s.groups - 1) * s.group_lines + s.last_lines) * s.line_k;
+      stride =
+          s.groups == 0 ? 0 : ((s.groups - 1) * s.group_lines + s.last_lines) * s.line_k / kernels.numbers_per_word();
     copy = memory.take<float>(rows * stride);
     tasks = memory.take<float>(plan.task_floats() * plan.work.tasks);
   }
 };
 
-/// X as float, each group padded with zeros to whole lines.
+/// X as float, or as pairs of bfloat16, each group padded with zeros to whole lines.
 template <class F, class T, class Executor>
-inline void copy_floats(matrix_view<const T> x, const strip_shape& shape, float* to, std::size_t stride,
-                        Executor& executor) {
+inline void copy_floats(matrix_view<const T> x, const strip_shape& shape, pair_copy_function pairs, float* to,
+                        std::size_t stride, Executor& executor) {
   const std::size_t padded = shape.group_lines * shape.line_k;
   const std::size_t tasks = task_count(executor, x.rows(), x.rows() * x.cols(), std::size_t{1} << 15);
   run_tasks(executor, tasks, [&](std::size_t i) {
     const slice part = slice_of(x.rows(), tasks, i);
     for (std::size_t r = part.begin; r < part.end; ++r) {
       float* const row = to + r * stride;
+      if constexpr (std::is_same_v<T, bfloat16>) {
+        if (pairs != nullptr) {
+          pairs(x.row(r), shape, row);
+          continue;
+        }
+      }
       for (std::size_t g = 0; g < shape.groups; ++g) {
         const std::size_t length = shape.length(g), end = shape.lines(g) * shape.line_k;
         const T* const from = x.row(r) + g * shape.group;
@@ -194,6 +210,7 @@ inline void copy_floats(matrix_view<const T> x, const strip_shape& shape, float*
       }
     }
   });
+  static_cast<void>(pairs);
 }
 
 template <class T, class Operand>
@@ -241,7 +258,7 @@ inline void run(matrix_view<T> x, const Operand& w, const Out& out, Executor& ex
     if (x.data() != nullptr) rows = {x.data(), x.row_stride()};    // null where K is 0
   }
   if (scratch.stride != 0) {
-    copy_floats<floats, value>(x, w.data.shape, scratch.copy, scratch.stride, executor);
+    copy_floats<floats, value>(x, w.data.shape, scratch.kernels.copy_pairs, scratch.copy, scratch.stride, executor);
     rows = {scratch.copy, scratch.stride};
   }
   if (scratch.plan.few)

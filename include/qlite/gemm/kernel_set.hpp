@@ -6,6 +6,7 @@
 #include <qlite/cpu/kernels.hpp>
 #include <qlite/gemm/float_tile.hpp>
 #include <qlite/gemm/integer_tile.hpp>
+#include <qlite/gemm/pair_tile.hpp>
 
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
@@ -56,6 +57,10 @@ struct float_kernels {
   tile_list<float_panel_function> many;    // panels of decoded strips
   float_decode_function decode;
   std::size_t few_rows;
+  pair_copy_function copy_pairs = nullptr;    // not null: `few` reads pairs of bfloat16, which this makes of X
+
+  /// Numbers of X in a word of those that the tiles read.
+  QLITE_INLINE constexpr std::size_t numbers_per_word() const noexcept { return copy_pairs == nullptr ? 1 : 2; }
 };
 
 template <class T, std::size_t N>
@@ -111,6 +116,33 @@ inline constexpr integer_kernels integer_kernels_of =
 template <class Backend, class Format>
 inline constexpr float_kernels float_kernels_of =
     make_float_kernels<isa<Backend>, Format>(indices_of(isa<Backend>::float_tiles));
+
+template <class I, class Format, std::size_t... Ps>
+QLITE_INLINE constexpr float_kernels make_pair_kernels(std::index_sequence<Ps...>) noexcept {
+  constexpr std::size_t rows = I::pair_tiles[0], strips = I::pair_strips;
+  static_assert(block_unit % rows == 0, "blocks of rows are whole tiles, whatever the number of threads");
+  static_assert(rows * strips * strip_rows <= largest_tile, "a tile fits the loops' scratch");
+  return {{{{{I::pair_tiles[Ps], &pair_tile<I, Format, I::pair_tiles[Ps], 1>::apply}...}, sizeof...(Ps), 1},
+           &pair_tile<I, Format, rows, strips>::apply,
+           strips},
+          {},
+          nullptr,
+          no_limit,
+          &copy_pairs<I, Format>};
+}
+
+template <class Backend, class Format>
+inline constexpr float_kernels pair_kernels_of =
+    make_pair_kernels<isa<Backend>, Format>(indices_of(isa<Backend>::pair_tiles));
+
+/// The kernels for X of bfloat16: the instruction set's own, or those for float.
+template <class Backend, class Format>
+QLITE_INLINE constexpr const float_kernels& bfloat16_kernels() noexcept {
+  if constexpr (has_pairs<isa<Backend>, Format>)
+    return pair_kernels_of<Backend, Format>;
+  else
+    return float_kernels_of<Backend, Format>;
+}
 
 }    // namespace impl
 QLITE_END_FUNCTIONS
