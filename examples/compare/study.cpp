@@ -388,7 +388,7 @@ void study_runner::measure_speed() {
     for (std::size_t i = 0; i < runners_.size(); ++i) {    // in turn: the machine may be busier at times
       runner& r = runners_[i];
       r.prompt_speeds.push_back(llm::prompt_speed(*r.running, prompt));
-      r.decode_speeds.push_back(llm::decode_speed(*r.running, engine_.config(), start, decoded));
+      r.decode_speeds.push_back(llm::decode_speed(*r.running, start, decoded));
       bar.update(static_cast<double>(round * runners_.size() + i + 1) /
                  static_cast<double>(options_.rounds * runners_.size()));
     }

@@ -120,8 +120,7 @@ rotary_embedding::rotary_embedding(const model_config& config, std::size_t capac
   cos_.resize(capacity * half);
   sin_.resize(capacity * half);
   for (std::size_t i = 0; i < half; ++i) {
-    const double frequency = std::pow(static_cast<double>(config.rope_theta),
-                                      -2.0 * static_cast<double>(i) / static_cast<double>(head_dim_));
+    const double frequency = rotary_frequency(config, i);
     for (std::size_t p = 0; p < capacity; ++p) {
       cos_[p * half + i] = static_cast<float>(std::cos(static_cast<double>(p) * frequency));
       sin_[p * half + i] = static_cast<float>(std::sin(static_cast<double>(p) * frequency));

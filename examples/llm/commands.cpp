@@ -19,8 +19,8 @@ double seconds_since(std::chrono::steady_clock::time_point begin) {
 void run_command(const common_options& common, const run_options& options) {
   engine e(common);
   const model_format format = e.format_of(options.precision);
-  const auto model = e.load(format);
-  session s = e.start(*model);
+  const running_model model = e.run(format);
+  running_text& s = *model.text;
   sampler choose(options.temperature, options.seed);
   const std::vector<token> prompt = e.prompt_of(options.prompt, options.chat);
   if (prompt.empty()) throw std::runtime_error("the prompt is empty, and this model has no begin-of-text token");
@@ -30,7 +30,7 @@ void run_command(const common_options& common, const run_options& options) {
   }
 
   const auto prompt_begin = std::chrono::steady_clock::now();
-  token next = choose.next(s.prompt(prompt.data(), prompt.size()), e.config().vocabulary);
+  token next = s.next(prompt.data(), prompt.size(), choose);
   const double prompt_seconds = seconds_since(prompt_begin);
 
   if (!options.chat) std::fwrite(options.prompt.data(), 1, options.prompt.size(), stdout);
@@ -40,13 +40,13 @@ void run_command(const common_options& common, const run_options& options) {
     const std::string piece = e.tokens().decode(next, generated == 0 && options.prompt.empty());
     std::fwrite(piece.data(), 1, piece.size(), stdout);
     std::fflush(stdout);
-    next = choose.next(s.prompt(&next, 1), e.config().vocabulary);
+    next = s.next(&next, 1, choose);
     ++generated;
   }
   const double decode_seconds = seconds_since(decode_begin);
   std::fputc('\n', stdout);
   std::fprintf(stderr, "%s; prompt: %zu tokens, %.1f tok/s; decoding: %zu tokens, %.1f tok/s\n",
-               describe(format.layers).c_str(), prompt.size(), static_cast<double>(prompt.size()) / prompt_seconds,
+               e.describe(format.layers).c_str(), prompt.size(), static_cast<double>(prompt.size()) / prompt_seconds,
                generated, generated == 0 ? 0.0 : static_cast<double>(generated) / decode_seconds);
 }
 
@@ -56,11 +56,10 @@ void perplexity_command(const common_options& common, const std::vector<std::str
   engine e(common);
   for (const std::string& precision : precisions) {
     const model_format format = e.format_of(precision);
-    const auto model = e.load(format);
-    session s = e.start(*model);
-    const double value = perplexity_of(e, s, precision, content);
+    const running_model model = e.run(format);
+    const double value = perplexity_of(e, *model.text, precision, content);
     std::printf("%-5s perplexity %.4f  (%s; output layer: %s)\n", precision.c_str(), value,
-                describe(format.layers).c_str(), describe(format.output).c_str());
+                e.describe(format.layers).c_str(), e.describe(format.output).c_str());
     std::fflush(stdout);
   }
 }

@@ -12,7 +12,8 @@ namespace llm {
 
 /// Options that all commands share.
 struct common_options {
-  std::string model;              ///< a .gguf file or a Hugging Face folder
+  std::string model;    ///< a .gguf file or a Hugging Face folder
+  device where = device::cpu;
   std::size_t threads = 0;        ///< 0: all of the machine's
   std::size_t context = 1024;     ///< positions, at most those of the model
   std::size_t batch = 256;        ///< tokens of a prompt that are computed at once

@@ -11,20 +11,19 @@ namespace {
 
 struct candidate {
   report_row row;
-  std::unique_ptr<transformer> model;
-  std::unique_ptr<session> running;
+  running_model model;
   std::vector<double> prompt_speeds, decode_speeds;
 };
 
-std::string generate(engine& e, session& s, const std::string& prompt, std::size_t count) {
+std::string generate(engine& e, running_text& s, const std::string& prompt, std::size_t count) {
   const std::vector<token> tokens = e.prompt_of(prompt, false);
   sampler greedy(0, 0);
   s.reset();
   std::vector<token> out;
-  token next = greedy.next(s.prompt(tokens.data(), tokens.size()), e.config().vocabulary);
+  token next = s.next(tokens.data(), tokens.size(), greedy);
   while (out.size() < count && !e.tokens().is_end(next) && s.position() < s.capacity()) {
     out.push_back(next);
-    next = greedy.next(s.prompt(&next, 1), e.config().vocabulary);
+    next = s.next(&next, 1, greedy);
   }
   return e.tokens().decode(out);
 }
@@ -61,13 +60,13 @@ void print_notes(const std::vector<candidate>& candidates, const std::vector<dou
         perplexity ? " (perplexity and words alike)" : "");
   }
   for (const candidate& c : candidates) {
-    if (c.row.precision != "bf16" && c.row.precision != "fp32") continue;
+    if (c.row.precision != "bf16" && c.row.precision != "fp32" && c.row.precision != "fp16") continue;
     // Each round's speed over the same round's bandwidth: both move with what else the machine does.
     std::vector<double> shares;
     for (std::size_t i = 0; i < bandwidths.size(); ++i)
-      shares.push_back(c.decode_speeds[i] * static_cast<double>(c.model->bytes()) / bandwidths[i]);
+      shares.push_back(c.decode_speeds[i] * static_cast<double>(c.model.bytes) / bandwidths[i]);
     std::printf("%s decoding reads weights at %.1f GB/s, %.0f %% of the %.1f GB/s that reading memory alone reaches.\n",
-                c.row.precision.c_str(), median(c.decode_speeds) * static_cast<double>(c.model->bytes()) * 1e-9,
+                c.row.precision.c_str(), median(c.decode_speeds) * static_cast<double>(c.model.bytes) * 1e-9,
                 100 * median(shares), median(bandwidths) * 1e-9);
   }
 }
@@ -81,15 +80,14 @@ void compare_command(const common_options& common, const compare_options& option
   for (const std::string& precision : options.precisions) {
     const model_format format = e.format_of(precision);
     candidate c;
-    c.model = e.load(format);
-    c.running = std::make_unique<session>(e.start(*c.model));
+    c.model = e.run(format);
     c.row.precision = precision;
-    c.row.description = describe(format.layers);
-    c.row.output = describe(format.output);
-    c.row.bits_per_weight = 8.0 * static_cast<double>(c.model->bytes()) / static_cast<double>(c.model->weights());
-    c.row.megabytes = static_cast<double>(c.model->bytes()) * 1e-6;
+    c.row.description = e.describe(format.layers);
+    c.row.output = e.describe(format.output);
+    c.row.bits_per_weight = 8.0 * static_cast<double>(c.model.bytes) / static_cast<double>(c.model.weights);
+    c.row.megabytes = static_cast<double>(c.model.bytes) * 1e-6;
     c.row.flattered = format.layers.what == precision::int4 && e.stored_in(4);
-    c.row.words = one_line(generate(e, *c.running, options.prompt, options.words), 60);
+    c.row.words = one_line(generate(e, *c.model.text, options.prompt, options.words), 60);
     candidates.push_back(std::move(c));
   }
 
@@ -100,17 +98,17 @@ void compare_command(const common_options& common, const compare_options& option
       prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(prompt.size(), 64)));
   const std::size_t decoded = std::min(options.decode_tokens, capacity - start.size());
   std::vector<double> bandwidths;
-  bandwidth_probe probe(e.threads());
+  const std::function<double()> probe = e.bandwidth_probe();
   progress_bar bar("timing");
   for (std::size_t round = 0; round < options.rounds; ++round) {
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       candidate& c = candidates[i];
-      c.prompt_speeds.push_back(prompt_speed(*c.running, prompt));
-      c.decode_speeds.push_back(decode_speed(*c.running, e.config(), start, decoded));
+      c.prompt_speeds.push_back(prompt_speed(*c.model.text, prompt));
+      c.decode_speeds.push_back(decode_speed(*c.model.text, start, decoded));
       bar.update(static_cast<double>(round * candidates.size() + i + 1) /
                  static_cast<double>(options.rounds * candidates.size()));
     }
-    bandwidths.push_back(probe.bytes_per_second());
+    bandwidths.push_back(probe());
   }
   bar.finish(std::to_string(options.rounds) + " rounds");
 
@@ -118,7 +116,7 @@ void compare_command(const common_options& common, const compare_options& option
   for (candidate& c : candidates) {
     c.row.prompt_speed = median(c.prompt_speeds);
     c.row.decode_speed = median(c.decode_speeds);
-    if (!text.empty()) c.row.perplexity = perplexity_of(e, *c.running, c.row.precision, text);
+    if (!text.empty()) c.row.perplexity = perplexity_of(e, *c.model.text, c.row.precision, text);
     rows.push_back(c.row);
   }
   std::printf("\n%s\nprompt: %s\n\n%s", e.config().name.c_str(), options.prompt.c_str(), format_table(rows).c_str());

@@ -1,6 +1,7 @@
 // Hyperparameters of a Llama-architecture model.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <string>
 
@@ -30,6 +31,12 @@ struct model_config {
   std::size_t query_width() const { return heads * head_dim; }
   std::size_t kv_width() const { return kv_heads * head_dim; }
 };
+
+/// By how much a position more turns the i-th pair of a head, in radians.
+inline double rotary_frequency(const model_config& config, std::size_t i) {
+  return std::pow(static_cast<double>(config.rope_theta),
+                  -2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim));
+}
 
 /// Throws std::runtime_error naming the first field that no Llama model can have.
 void check_config(const model_config& config);

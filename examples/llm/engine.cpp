@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <thread>
 
+#include "cuda_text.hpp"
+#include "measure.hpp"
 #include "perplexity.hpp"
 #include "progress.hpp"
 #include "quantized_matrix.hpp"
@@ -26,6 +28,20 @@ std::string print_megabytes(std::size_t bytes) {
   return text;
 }
 
+/// Loads a model by make(progress), with a progress bar.
+template <class Make>
+auto with_progress(const model_format& format, Make&& make) {
+  progress_bar bar("loading as " + name_of(format.layers.what));
+  const auto begin = std::chrono::steady_clock::now();
+  auto model = make(
+      [&](std::size_t done, std::size_t total) { bar.update(static_cast<double>(done) / static_cast<double>(total)); });
+  char seconds[32];
+  std::snprintf(seconds, sizeof seconds, "%.1f s",
+                std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  bar.finish(print_megabytes(model->bytes()) + " in " + seconds);
+  return model;
+}
+
 }    // namespace
 
 engine::engine(const common_options& options)
@@ -34,12 +50,13 @@ engine::engine(const common_options& options)
       file_(open_model(options.model)),
       tokens_(file_->tokenizer()) {
   const model_config& c = config();
-  std::fprintf(stderr,
-               "%s: %zu layers, hidden size %zu, %zu heads (%zu key-value), vocabulary %zu, %s stored as %s\n"
-               "%zu threads, qlite backend %s\n",
+  std::fprintf(stderr, "%s: %zu layers, hidden size %zu, %zu heads (%zu key-value), vocabulary %zu, %s stored as %s\n",
                c.name.c_str(), c.layers, c.width, c.heads, c.kv_heads, c.vocabulary,
-               print_megabytes(file_->bytes()).c_str(), file_->type_name({role::gate, 0}).c_str(),
-               threads_.concurrency(), backend_name());
+               print_megabytes(file_->bytes()).c_str(), file_->type_name({role::gate, 0}).c_str());
+  if (options.where == device::cuda)
+    std::fprintf(stderr, "on %s\n", cuda_device().c_str());
+  else
+    std::fprintf(stderr, "%zu threads, qlite backend %s\n", threads_.concurrency(), backend_name());
 }
 
 std::size_t engine::context() const { return std::min(options_.context, config().context); }
@@ -54,21 +71,42 @@ model_format engine::format_of(const std::string& precision) const {
   // read, and float activations cost little; the logits stay clear of the activations' rounding.
   format_options plain;
   plain.weight_only = true;
-  format.output = parse_format(options_.output == "auto" ? name_of(what) : options_.output, plain);
+  const std::string output = options_.output == "auto" ? name_of(what) : options_.output;
+  format.output = parse_format(output, plain);
+  check_device(format.layers, precision, options_.where);
+  check_device(format.output, output, options_.where);
   return format;
 }
 
 std::unique_ptr<transformer> engine::load(const model_format& format) {
-  progress_bar bar("loading as " + name_of(format.layers.what));
-  const auto begin = std::chrono::steady_clock::now();
-  auto model = std::make_unique<transformer>(file_, format, threads_, [&](std::size_t done, std::size_t total) {
-    bar.update(static_cast<double>(done) / static_cast<double>(total));
+  return with_progress(format, [&](const load_progress& progress) {
+    return std::make_unique<transformer>(file_, format, threads_, progress);
   });
-  char seconds[32];
-  std::snprintf(seconds, sizeof seconds, "%.1f s",
-                std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-  bar.finish(print_megabytes(model->bytes()) + " in " + seconds);
-  return model;
+}
+
+running_model engine::run(const model_format& format) {
+  running_model running;
+  if (options_.where == device::cuda) {
+    auto text = with_progress(format, [&](const load_progress& progress) {
+      return make_cuda_text(file_, format, context(), options_.batch, threads_, progress);
+    });
+    running.weights = text->weights();
+    running.bytes = text->bytes();
+    running.text = std::move(text);
+  } else {
+    const std::shared_ptr<const transformer> model = load(format);
+    running.weights = model->weights();
+    running.bytes = model->bytes();
+    running.text = std::make_unique<session>(start(*model));
+    running.model = model;
+  }
+  return running;
+}
+
+std::function<double()> engine::bandwidth_probe() {
+  if (options_.where == device::cuda) return cuda_bandwidth_probe();
+  auto probe = std::make_shared<llm::bandwidth_probe>(threads_);
+  return [probe] { return probe->bytes_per_second(); };
 }
 
 session engine::start(const transformer& model) { return session(model, context(), options_.batch, threads_); }
@@ -109,7 +147,7 @@ std::string read_text(const std::string& path) {
   return text.str();
 }
 
-double perplexity_of(engine& e, session& s, const std::string& label, const std::string& text) {
+double perplexity_of(engine& e, running_text& s, const std::string& label, const std::string& text) {
   progress_bar bar("perplexity " + label);
   const auto result = measure_perplexity(s, e.config(), e.tokens(), cut_into_blocks(text), e.threads(),
                                          [&](double share, double so_far) {

@@ -6,6 +6,13 @@
 
 namespace llm {
 
+/// A model in a format on the device of the options, and a text of it.
+struct running_model {
+  std::shared_ptr<const void> model;    // what `text` refers to
+  std::unique_ptr<running_text> text;
+  std::size_t weights = 0, bytes = 0;    ///< as of transformer
+};
+
 class engine {
  public:
   /// Opens the model and reads its tokenizer; says on stderr what it found.
@@ -23,6 +30,12 @@ class engine {
   /// Loads the weights in a format, with a progress bar.
   std::unique_ptr<transformer> load(const model_format& format);
   session start(const transformer& model);
+  /// Loads the weights in a format on the device of the options.
+  running_model run(const model_format& format);
+  /// A line about a format on that device.
+  std::string describe(const weight_format& format) const { return llm::describe(format, options_.where); }
+  /// What measures how many bytes of the device's memory can be read in a second.
+  std::function<double()> bandwidth_probe();
   /// The tokens of a text to continue: with begin of text where the model wants it, as a chat turn if asked.
   std::vector<token> prompt_of(const std::string& text, bool chat) const;
   /// Whether most of the layers' weights have at most `bits` bits in the file already.
@@ -39,6 +52,6 @@ class engine {
 std::string read_text(const std::string& path);
 
 /// The perplexity of a text in a session, with a progress bar.
-double perplexity_of(engine& e, session& s, const std::string& label, const std::string& text);
+double perplexity_of(engine& e, running_text& s, const std::string& label, const std::string& text);
 
 }    // namespace llm

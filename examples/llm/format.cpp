@@ -35,9 +35,10 @@ bool apply_suffix(const std::string& part, format_options& options) {
 }
 
 [[noreturn]] void fail_name(const std::string& name) {
-  throw std::runtime_error("unknown precision \"" + name +
-                           "\", expected fp32, bf16, int8 or int4, the last two also with g<N>, symmetric, asymmetric, "
-                           "offset, nl4, rtn, mse_clip or weight-only behind colons, as int4:g128:offset:mse_clip");
+  throw std::runtime_error(
+      "unknown precision \"" + name +
+      "\", expected fp32, bf16, fp16, int8 or int4, the last two also with g<N>, symmetric, asymmetric, "
+      "offset, nl4, rtn, mse_clip or weight-only behind colons, as int4:g128:offset:mse_clip");
 }
 
 }    // namespace
@@ -51,9 +52,9 @@ weight_format parse_format(const std::string& name, const format_options& option
     at = end;
   }
   weight_format format;
-  if (base == "fp32" || base == "bf16") {
+  if (base == "fp32" || base == "bf16" || base == "fp16") {
     if (base != name) fail_name(name);
-    format.what = base == "fp32" ? precision::float32 : precision::bfloat16;
+    format.what = base == "fp32" ? precision::float32 : base == "bf16" ? precision::bfloat16 : precision::float16;
     return format;
   }
   if (base != "int8" && base != "int4") fail_name(name);
@@ -80,6 +81,8 @@ std::string name_of(precision what) {
       return "fp32";
     case precision::bfloat16:
       return "bf16";
+    case precision::float16:
+      return "fp16";
     case precision::int8:
       return "int8";
     case precision::int4:
@@ -88,7 +91,17 @@ std::string name_of(precision what) {
   return {};
 }
 
-std::string describe(const weight_format& format) {
+void check_device(const weight_format& format, const std::string& name, device where) {
+  if (where == device::cpu && format.what == precision::float16)
+    throw std::runtime_error("fp16 is for --device cuda, the CPU takes fp32, bf16, int8 and int4");
+  if (where == device::cuda && (format.what == precision::float32 || format.what == precision::bfloat16))
+    throw std::runtime_error(name + " is for the CPU, --device cuda takes fp16, int8 and int4");
+  if (where == device::cuda && format.scheme.codebook != qlite::codebook_kind::none)
+    throw std::runtime_error(name + ": --device cuda takes no tables of numbers, int4 without nl4");
+}
+
+std::string describe(const weight_format& format, device where) {
+  if (format.what == precision::float16) return "float16 weights and activations, float sums (cuBLAS)";
   if (format.what == precision::float32) return "float32 weights and activations";
   if (format.what == precision::bfloat16)
     return has_bf16_dot ? "bfloat16 weights and activations (vdpbf16ps), float sums"
@@ -103,6 +116,7 @@ std::string describe(const weight_format& format) {
           : format.scheme.offset == qlite::real_kind::none    ? " asymmetric"
                                                               : " offset";
   text += format.method == quantization_method::rtn ? ", round to nearest" : ", MSE clip";
+  if (where == device::cuda) return text + ", float16 activations";
   return text + (format.weight_only ? ", float activations" : ", INT8 activations");
 }
 

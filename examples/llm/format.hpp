@@ -6,7 +6,10 @@
 
 namespace llm {
 
-enum class precision { float32, bfloat16, int8, int4 };
+enum class precision { float32, bfloat16, float16, int8, int4 };
+
+/// Where a model runs. float16 weights are for CUDA; float32 and bfloat16 ones, and INT8 activations, for the CPU.
+enum class device { cpu, cuda };
 
 /// How the codes of INT8 and INT4 weights are chosen.
 enum class quantization_method { rtn, mse_clip };
@@ -40,15 +43,18 @@ struct format_options {
   quantization_method method = quantization_method::rtn;
 };
 
-/// "fp32", "bf16", "int8" or "int4"; the latter two may be followed by what is to differ from `options`, each behind a
-/// colon: g<N> (group size), symmetric, asymmetric, offset, nl4 (int4 only), rtn, mse_clip, weight-only.
+/// "fp32", "bf16", "fp16", "int8" or "int4"; the latter two may be followed by what is to differ from `options`, each
+/// behind a colon: g<N> (group size), symmetric, asymmetric, offset, nl4 (int4 only), rtn, mse_clip, weight-only.
 /// "int4:g128:offset", for one. Throws std::runtime_error for other names.
 weight_format parse_format(const std::string& name, const format_options& options);
+
+/// Throws std::runtime_error if a device has no such weights.
+void check_device(const weight_format& format, const std::string& name, device where);
 
 /// The short name of a precision: what parse_format takes.
 std::string name_of(precision what);
 
 /// A line about a format: "int4 per_group<32>, rtn, int8 activations".
-std::string describe(const weight_format& format);
+std::string describe(const weight_format& format, device where = device::cpu);
 
 }    // namespace llm

@@ -1,5 +1,8 @@
 #include "linear.hpp"
 
+#include <stdexcept>
+#include <string>
+
 namespace llm {
 
 void layer_input::set(qlite::matrix_view<const float> x) {
@@ -46,6 +49,8 @@ linear::linear(std::size_t rows, std::size_t cols, const weight_format& format, 
     weights_ = std::make_shared<const std::decay_t<decltype(w)>>(std::move(w));
   };
   switch (format.what) {
+    case precision::float16:
+      throw std::invalid_argument("float16 weights are for GPUs, not for " + std::string(backend_name()));
     case precision::float32:
       fill(panel_matrix<float>(rows, cols));
       break;

@@ -25,6 +25,10 @@ CLI::Validator precision_name(bool automatic = false) {
 void add_common(CLI::App& command, llm::common_options& options) {
   command.add_option("--model", options.model, "a .gguf file, or a folder with config.json and model.safetensors")
       ->required();
+  const std::map<std::string, llm::device> devices{{"cpu", llm::device::cpu}, {"cuda", llm::device::cuda}};
+  command.add_option("--device", options.where, "cpu (default), or cuda: fp16, int8 and int4 on an NVIDIA GPU")
+      ->transform(CLI::CheckedTransformer(devices))
+      ->option_text("NAME");
   command.add_option("--threads", options.threads, "number of threads (default: all)")
       ->check(CLI::Range(std::size_t{1}, std::size_t{1024}));
   command.add_option("--context", options.context, "positions that a text may have (at most the model's)")
@@ -58,7 +62,7 @@ void add_common(CLI::App& command, llm::common_options& options) {
 }    // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Runs Llama-architecture language models with weights in float32, bfloat16, INT8 or INT4.");
+  CLI::App app("Runs Llama-architecture language models with weights in float32, bfloat16, float16, INT8 or INT4.");
   app.require_subcommand(1);
   llm::common_options common;
   const auto precision = precision_name();
@@ -66,7 +70,7 @@ int main(int argc, char** argv) {
   llm::run_options run;
   CLI::App* const run_app = app.add_subcommand("run", "generate text");
   add_common(*run_app, common);
-  run_app->add_option("--precision", run.precision, "fp32, bf16, int8 or int4, e.g. int4:g128:offset or int4:nl4")
+  run_app->add_option("--precision", run.precision, "fp32, bf16, fp16, int8 or int4, e.g. int4:g128:offset or int4:nl4")
       ->check(precision)
       ->capture_default_str();
   run_app->add_option("--prompt", run.prompt, "the text to continue")->capture_default_str();
@@ -108,6 +112,8 @@ int main(int argc, char** argv) {
     return 1;
   }
   try {
+    const bool no_precision = perplexity_app->count("--precision") + compare_app->count("--precision") == 0;
+    if (common.where == llm::device::cuda && no_precision) compare.precisions = {"fp16", "int8", "int4"};
     if (run_app->parsed()) llm::run_command(common, run);
     if (perplexity_app->parsed()) llm::perplexity_command(common, compare.precisions, text);
     if (compare_app->parsed()) llm::compare_command(common, compare);

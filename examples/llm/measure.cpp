@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "sampler.hpp"
+#include "simd.hpp"
 
 namespace llm {
 namespace {
@@ -46,17 +47,17 @@ double bandwidth_probe::bytes_per_second() {
   return static_cast<double>(block_.size() * sizeof(float)) / seconds;
 }
 
-double prompt_speed(session& s, const std::vector<token>& text) {
+double prompt_speed(running_text& s, const std::vector<token>& text) {
   s.reset();
   return static_cast<double>(text.size()) / seconds_of([&] { s.prompt(text.data(), text.size()); });
 }
 
-double decode_speed(session& s, const model_config& config, const std::vector<token>& text, std::size_t count) {
+double decode_speed(running_text& s, const std::vector<token>& text, std::size_t count) {
   s.reset();
   sampler greedy(0, 0);
-  token next = greedy.next(s.prompt(text.data(), text.size()), config.vocabulary);
+  token next = s.next(text.data(), text.size(), greedy);
   return static_cast<double>(count) / seconds_of([&] {
-           for (std::size_t i = 0; i < count; ++i) next = greedy.next(s.prompt(&next, 1), config.vocabulary);
+           for (std::size_t i = 0; i < count; ++i) next = s.next(&next, 1, greedy);
          });
 }
 

@@ -4,8 +4,9 @@
 
 #include <vector>
 
+#include "executor.hpp"
 #include "memory.hpp"
-#include "transformer.hpp"
+#include "running_text.hpp"
 
 namespace llm {
 
@@ -23,10 +24,10 @@ class bandwidth_probe {
 };
 
 /// Tokens per second of computing `text` as one prompt, from an empty cache.
-double prompt_speed(session& s, const std::vector<token>& text);
+double prompt_speed(running_text& s, const std::vector<token>& text);
 
 /// Tokens per second of generating `count` tokens one by one after `text`, greedily (ends of text are passed over).
-double decode_speed(session& s, const model_config& config, const std::vector<token>& text, std::size_t count);
+double decode_speed(running_text& s, const std::vector<token>& text, std::size_t count);
 
 /// The middle of the values (the mean of the two middle ones); 0 if there are none.
 double median(std::vector<double> values);

@@ -80,6 +80,14 @@ void check_tensors(const model_file& model, const std::string& path, const std::
   }
 }
 
+void read_embeddings(const model_file& model, const token* tokens, qlite::matrix_view<float> hidden) {
+  for (std::size_t r = 0; r < hidden.rows(); ++r) {
+    if (tokens[r] < 0 || static_cast<std::size_t>(tokens[r]) >= model.config().vocabulary)
+      throw std::runtime_error("token " + std::to_string(tokens[r]) + " is not in the vocabulary of the model");
+    model.read_rows({role::embedding, 0}, static_cast<std::size_t>(tokens[r]), {hidden.row(r), 1, hidden.cols()});
+  }
+}
+
 std::shared_ptr<const model_file> open_model(const std::string& path) {
   namespace fs = std::filesystem;
   if (fs::is_directory(path)) return open_safetensors(path);

@@ -61,6 +61,9 @@ class model_file {
   virtual std::size_t bytes() const = 0;
 };
 
+/// The embeddings of tokens, hidden.rows() of them. Throws std::runtime_error for one that is not in the vocabulary.
+void read_embeddings(const model_file& model, const token* tokens, qlite::matrix_view<float> hidden);
+
 /// Rows and columns that the config gives a tensor.
 tensor_shape shape_of(const model_config& config, role what);
 

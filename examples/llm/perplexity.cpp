@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "memory.hpp"
+#include "simd.hpp"
 #include "utf8.hpp"
 
 namespace llm {
@@ -73,7 +75,7 @@ double negative_log_likelihood(const float* logits, std::size_t count, token tar
   return std::log(sum) - static_cast<double>(logits[target] - largest);
 }
 
-perplexity_result measure_perplexity(session& s, const model_config& config, const tokenizer& tokens,
+perplexity_result measure_perplexity(running_text& s, const model_config& config, const tokenizer& tokens,
                                      const std::vector<std::string>& blocks, executor& threads,
                                      const std::function<void(double, double)>& progress) {
   constexpr std::size_t rows_at_once = 32;    // logits are as wide as the vocabulary: not too many rows of them

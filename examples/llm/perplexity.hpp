@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
-#include "transformer.hpp"
+#include "config.hpp"
+#include "executor.hpp"
+#include "running_text.hpp"
 
 namespace llm {
 
@@ -23,7 +25,7 @@ struct perplexity_result {
 /// Scores each block for itself. It begins with the model's begin-of-text token where the model was trained with one;
 /// else the first token of a block is given and not scored. A block longer than the session's capacity is cut there.
 /// `progress` gets the share done, 0 to 1, and the perplexity so far.
-perplexity_result measure_perplexity(session& s, const model_config& config, const tokenizer& tokens,
+perplexity_result measure_perplexity(running_text& s, const model_config& config, const tokenizer& tokens,
                                      const std::vector<std::string>& blocks, executor& threads,
                                      const std::function<void(double, double)>& progress = {});
 

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <qlite/gemm.hpp>
-#include <qlite/quantize.hpp>
 #include <vector>
 
 #include "memory.hpp"
+#include "quantize_rows.hpp"
 
 namespace ql = qlite;
 
@@ -34,31 +34,6 @@ struct scratch {
     return {memory.data(), memory.size()};
   }
 };
-
-/// Rows first ... first + rows of a quantized matrix, as somewhere to quantize into. Scales, zero points and codes are
-/// row-major, so a piece of rows is a piece of each array.
-template <class Scheme>
-ql::quantized_target<Scheme> rows_of(ql::quantized_matrix<Scheme>& q, std::size_t first, std::size_t rows) {
-  const ql::canonical_layout<Scheme> piece{rows, q.cols(), q.scheme()};
-  ql::quantized_target<Scheme> target;
-  target.shape = piece;
-  target.codes = q.codes() + first * piece.code_row_bytes();
-  target.scales = q.scales() + first * piece.groups();
-  if constexpr (std::is_same_v<typename Scheme::zero_type, ql::offset<>>)
-    target.offsets = q.offsets() + first * piece.groups();
-  if constexpr (std::is_same_v<typename Scheme::zero_type, ql::asymmetric>)
-    target.zeros = q.zeros() + first * piece.zero_row_bytes();
-  return target;
-}
-
-template <class Scheme>
-void quantize_piece(ql::matrix_view<const float> rows, quantization_method method,
-                    const ql::quantized_target<Scheme>& target, executor& threads) {
-  if (method == quantization_method::rtn)
-    ql::quantize_into(rows, ql::rtn{}, target, threads);
-  else
-    ql::quantize_into(rows, ql::mse_clip{}, target, threads);
-}
 
 }    // namespace
 
@@ -101,11 +76,8 @@ quantized_matrix::quantized_matrix(std::size_t rows, std::size_t cols, const wei
     const row_reader read_block = [&](std::size_t row, ql::matrix_view<float> out) { read(first + row, out); };
     // The bridge from a scheme that is a value to one that is a type: one instantiation for each of the list.
     ql::visit_scheme<schemes>(format.scheme, [&](auto scheme) {
-      ql::quantized_matrix<decltype(scheme)> q(count, cols, scheme);
-      for_each_piece(count, cols, read_block, threads, [&](std::size_t row, ql::matrix_view<const float> piece) {
-        quantize_piece(piece, format.method, rows_of(q, row, piece.rows()), threads);
-      });
-      weights_->blocks.emplace_back(ql::pack<backend>(q, threads));
+      weights_->blocks.emplace_back(
+          ql::pack<backend>(quantize_rows(count, cols, scheme, format.method, read_block, threads), threads));
     });
   }
 }

@@ -16,6 +16,8 @@ class sampler {
   sampler(float temperature, std::uint64_t seed) : temperature_(temperature), random_(seed) {}
 
   token next(const float* logits, std::size_t count);
+  /// Whether the likeliest token is always taken.
+  bool greedy() const { return temperature_ <= 0; }
 
  private:
   float temperature_;

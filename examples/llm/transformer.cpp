@@ -153,10 +153,7 @@ void session::feed_forward(std::size_t index, std::size_t rows) {
 
 qlite::matrix_view<const float> session::forward(const token* tokens, std::size_t count) {
   const model_config& c = model_.config();
-  if (count > batch_ || count > capacity() - position_) {
-    throw std::runtime_error("the text is longer than the " + std::to_string(capacity()) +
-                             " positions of this session (--context)");
-  }
+  check_room(*this, count);
   embed(tokens, rows_of(hidden_, count, c.width));
   for (std::size_t i = 0; i < c.layers; ++i) {
     attend(i, count);
@@ -168,12 +165,7 @@ qlite::matrix_view<const float> session::forward(const token* tokens, std::size_
 }
 
 void session::embed(const token* tokens, qlite::matrix_view<float> hidden) const {
-  const model_config& c = model_.config();
-  for (std::size_t r = 0; r < hidden.rows(); ++r) {
-    if (tokens[r] < 0 || static_cast<std::size_t>(tokens[r]) >= c.vocabulary)
-      throw std::runtime_error("token " + std::to_string(tokens[r]) + " is not in the vocabulary of the model");
-    model_.file().read_rows({role::embedding, 0}, static_cast<std::size_t>(tokens[r]), {hidden.row(r), 1, c.width});
-  }
+  read_embeddings(model_.file(), tokens, hidden);
 }
 
 void session::take(qlite::matrix_view<const float> hidden) {
@@ -215,7 +207,7 @@ void session::logits(qlite::matrix_view<const float> hidden, qlite::matrix_view<
 
 const float* session::prompt(const token* tokens, std::size_t count) {
   const model_config& c = model_.config();
-  if (count == 0) throw std::runtime_error("a text without tokens has no next one");
+  check_not_empty(count);
   qlite::matrix_view<const float> hidden;
   for (std::size_t done = 0; done < count;) {
     const std::size_t n = std::min(batch_, count - done);
@@ -225,6 +217,10 @@ const float* session::prompt(const token* tokens, std::size_t count) {
   logits_.require(c.vocabulary);
   logits({hidden.row(hidden.rows() - 1), 1, c.width}, {logits_.data(), 1, c.vocabulary});
   return logits_.data();
+}
+
+token session::next(const token* tokens, std::size_t count, sampler& choose) {
+  return choose.next(prompt(tokens, count), model_.config().vocabulary);
 }
 
 }    // namespace llm

@@ -10,6 +10,7 @@
 #include "linear.hpp"
 #include "linear_weights.hpp"
 #include "model_file.hpp"
+#include "running_text.hpp"
 
 namespace llm {
 
@@ -68,24 +69,20 @@ class transformer {
   std::size_t weights_ = 0, bytes_ = 0;
 };
 
-class session {
+class session final : public running_text {
  public:
   /// Room for `capacity` positions, of which up to `batch` are computed at once.
   session(const transformer& model, std::size_t capacity, std::size_t batch, executor& threads);
 
-  std::size_t capacity() const { return cache_.capacity(); }
-  std::size_t batch() const { return batch_; }
-  std::size_t position() const { return position_; }
-  /// Begins another text.
-  void reset() { position_ = 0; }
+  std::size_t capacity() const override { return cache_.capacity(); }
+  std::size_t batch() const override { return batch_; }
+  std::size_t position() const override { return position_; }
+  void reset() override { position_ = 0; }
 
-  /// Appends at most batch() tokens and returns their last hidden states [count, width], normalized. Valid until the
-  /// next call. Throws std::runtime_error if the tokens do not fit.
-  qlite::matrix_view<const float> forward(const token* tokens, std::size_t count);
-  /// logits [m, vocabulary] of hidden states [m, width].
-  void logits(qlite::matrix_view<const float> hidden, qlite::matrix_view<float> out);
-  /// Appends any number of tokens (at least one) and returns the logits after the last one, [vocabulary].
-  const float* prompt(const token* tokens, std::size_t count);
+  qlite::matrix_view<const float> forward(const token* tokens, std::size_t count) override;
+  void logits(qlite::matrix_view<const float> hidden, qlite::matrix_view<float> out) override;
+  const float* prompt(const token* tokens, std::size_t count) override;
+  token next(const token* tokens, std::size_t count, sampler& choose) override;
 
   /// From now on, `observer` is told what goes into each linear layer but the output; an empty one ends that.
   void observe(input_observer observer) { observer_ = std::move(observer); }

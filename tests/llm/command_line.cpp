@@ -96,6 +96,8 @@ TEST_CASE("what cannot be done is one clear message and exit code 1") {
   check_refused(run_llm("run --precision int5" + model), "unknown precision \"int5\"");
   check_refused(run_llm("run --precision int4:g12:fast" + model), "int4:g12:fast");
   check_refused(run_llm("run --precision bf16:g12" + model), "bf16:g12");
+  check_refused(run_llm("run --precision fp16" + model), "--device cuda");
+  check_refused(run_llm("run --device tpu" + model), "tpu");
   check_refused(run_llm("run --tokens many" + model), "many");
   check_refused(run_llm("run --threads 0" + model), "--threads");
   check_refused(run_llm("run --method best" + model), "best");
@@ -108,4 +110,27 @@ TEST_CASE("what cannot be done is one clear message and exit code 1") {
   check_refused(run_llm("run --model " + (folder / "empty.gguf")), "not a GGUF file");
   CHECK(run_llm("--help").exit_code == 0);
   CHECK(run_llm("run --help").exit_code == 0);
+}
+
+TEST_CASE("llm --device cuda prints the same table, or says what is missing") {
+  const temporary_folder folder;
+  write_gguf(make_tiny_model(6), folder / "model.gguf");
+  write_text(folder / "text", "It was new.\n\nThe lowest of them was newer than the lower one.\n");
+  const std::string model = " --device cuda --model " + (folder / "model.gguf");
+  const outcome result = run_llm("compare --rounds 1 --prompt-tokens 40 --decode-tokens 4 --prompt 'the new' --text " +
+                                 (folder / "text") + model);
+  CAPTURE(result.err, result.out);
+  if (result.exit_code != 0) {    // without nvcc, or without a GPU
+    check_refused(result, "--device cuda: ");
+    return;
+  }
+  for (const char* part : {"perplexity", "\nfp16 ", "\nint8 ", "\nint4 ", "fp16 decoding reads weights at"})
+    CHECK_THAT(result.out, ContainsSubstring(part));
+  CHECK(count_of(result.out, "x)") == 2 * 3);
+  const outcome text = run_llm("run --prompt 'the lower' --tokens 20 --precision int8" + model);
+  CHECK(text.exit_code == 0);
+  CHECK(text.out.compare(0, 9, "the lower") == 0);
+  CHECK(run_llm("run --prompt 'the lower' --tokens 20 --precision int8" + model).out == text.out);
+  check_refused(run_llm("run --precision bf16" + model), "bf16");
+  check_refused(run_llm("run --precision int4:nl4" + model), "nl4");
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "oracle.hpp"
+#include "transformer.hpp"
 
 using namespace llm_test;
 

@@ -4,7 +4,7 @@
 #include <qlite/gemm.hpp>
 #include <qlite/quantize.hpp>
 
-#include "oracle.hpp"
+#include "formats.hpp"
 
 namespace ql = qlite;
 
@@ -12,71 +12,10 @@ namespace {
 
 using namespace llm_test;
 
-std::vector<llm::token> random_text(std::uint64_t seed, std::size_t count, std::size_t vocabulary) {
-  random_source random(seed);
-  std::vector<llm::token> text(count);
-  for (llm::token& t : text) t = static_cast<llm::token>(random.integer(0, vocabulary - 1));
-  return text;
-}
-
-std::vector<std::vector<float>> rows_of(ql::matrix_view<const float> m) {
-  std::vector<std::vector<float>> rows;
-  for (std::size_t r = 0; r < m.rows(); ++r) rows.emplace_back(m.row(r), m.row(r) + m.cols());
-  return rows;
-}
-
-// Logits after each token, computed in pieces of the given sizes.
 std::vector<std::vector<float>> engine_logits(const llm::transformer& model, const std::vector<llm::token>& text,
                                               const std::vector<std::size_t>& pieces, llm::executor& threads) {
   llm::session s(model, model.config().context, text.size(), threads);
-  std::vector<std::vector<float>> logits;
-  std::size_t at = 0;
-  for (const std::size_t piece : pieces) {
-    const auto hidden = s.forward(text.data() + at, piece);
-    at += piece;
-    std::vector<float> out(piece * model.config().vocabulary);
-    s.logits(hidden, {out.data(), piece, model.config().vocabulary});
-    for (auto& row : rows_of({out.data(), piece, model.config().vocabulary})) logits.push_back(std::move(row));
-  }
-  REQUIRE(at == text.size());
-  return logits;
-}
-
-llm::model_format format_of(const std::string& layers, const std::string& output) {
-  return {llm::parse_format(layers, {}), llm::parse_format(output, {})};
-}
-
-// The weights that a format stands for, as floats.
-matrix stored(const matrix& m, const llm::weight_format& format) {
-  matrix out = m;
-  if (format.what == llm::precision::bfloat16)
-    for (float& v : out.values) v = ql::bfloat16::from_float(v).to_float();
-  if (!format.quantized()) return out;
-  using ql::dynamic_extent, ql::int4, ql::int8, ql::per_channel, ql::per_group;
-  using schemes = ql::scheme_list<ql::scheme<int8, per_group<32>>, ql::scheme<int8, per_channel>,
-                                  ql::scheme<int4, per_group<32>>, ql::scheme<int4, per_group<dynamic_extent>>,
-                                  ql::scheme<int4, per_group<dynamic_extent>, ql::asymmetric>,
-                                  ql::scheme<int4, per_group<32>, ql::offset<>>>;
-  ql::visit_scheme<schemes>(format.scheme, [&](auto scheme) {
-    const ql::matrix_view<const float> view{m.values.data(), m.rows, m.cols};
-    const ql::matrix_view<float> to{out.values.data(), m.rows, m.cols};
-    if (format.method == llm::quantization_method::rtn)
-      ql::dequantize(ql::quantize(scheme, view, ql::rtn{}).view(), to);
-    else
-      ql::dequantize(ql::quantize(scheme, view, ql::mse_clip{}).view(), to);
-  });
-  return out;
-}
-
-// The model whose weights are those that the engine holds. Embedding rows stay as they are in the file, so a model
-// whose output is quantized is no longer tied.
-tiny_model stored(const tiny_model& model, const llm::model_format& format) {
-  tiny_model out = model;
-  for (auto& [id, m] : out.tensors)
-    if (m.rows > 1 && id.first != llm::role::embedding && id.first != llm::role::output) m = stored(m, format.layers);
-  out.tensors[{llm::role::output, 0}] = stored(model.output(), format.output);
-  out.tied = false;
-  return out;
+  return logits_of(s, model.config().vocabulary, text, pieces);
 }
 
 }    // namespace
