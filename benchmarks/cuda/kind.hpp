@@ -31,7 +31,7 @@ using maker = std::unique_ptr<kind> (*)(std::size_t n, std::size_t k, std::size_
 #define QLITE_BENCH_KINDS(apply)                                                                          \
   apply(w4a16_g128) apply(w4a16_g32) apply(w4a16_g128_zero) apply(w4a16_g128_bf16) apply(w4a16_channel)   \
       apply(w8a16_channel) apply(w8a16_g128) apply(w8a16_channel_bf16) apply(w8a8) apply(w8a8_quantizing) \
-          apply(w4a8_g128)
+          apply(w4a8_g128) apply(nf4_g64) apply(nl4_g32)
 #define QLITE_BENCH_DECLARE(name) \
   std::unique_ptr<kind> name(std::size_t n, std::size_t k, std::size_t most_rows, std::size_t rotate_bytes);
 QLITE_BENCH_KINDS(QLITE_BENCH_DECLARE)

@@ -96,8 +96,6 @@ void check_device(const weight_format& format, const std::string& name, device w
     throw std::runtime_error("fp16 is for --device cuda, the CPU takes fp32, bf16, int8 and int4");
   if (where == device::cuda && (format.what == precision::float32 || format.what == precision::bfloat16))
     throw std::runtime_error(name + " is for the CPU, --device cuda takes fp16, int8 and int4");
-  if (where == device::cuda && format.scheme.codebook != qlite::codebook_kind::none)
-    throw std::runtime_error(name + ": --device cuda takes no tables of numbers, int4 without nl4");
 }
 
 std::string describe(const weight_format& format, device where) {

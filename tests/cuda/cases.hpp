@@ -64,7 +64,7 @@ device_case random_device_case(random_source& random) {
   const bool one_group = !traits::grouped || group >= c.k;
   const bool narrow = std::is_same_v<typename traits::scale, qlite::float16>;
   const bool scaled = !traits::grouped || (narrow && (one_group || group % 32 == 0));
-  const bool hopper = c.k != 0 && !traits::has_offset &&
+  const bool hopper = c.k != 0 && !traits::has_offset && !traits::has_codebook &&
                       (Integer ? traits::bits == 8 && !traits::grouped && traits::is_symmetric : scaled);
   c.kernel = random_choice(random, hopper && device::has_hopper());
   if (c.kernel.family == 4 && random.chance(0.3)) {    // the ring of its stages goes round

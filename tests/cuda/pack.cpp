@@ -88,4 +88,24 @@ void check_all() {
 }    // namespace
 
 TEST_CASE("packed int4") { check_all<ql::int4>(); }
+TEST_CASE("packed nf4 and nl4") {
+  check<grouped<ql::nf4>>(40);
+  check<qlora>(20);
+  check<grouped<ql::nl4>>(40);
+  check<channel_float<ql::nl4>>(20);
+}
 TEST_CASE("packed int8") { check_all<ql::int8>(); }
+
+// Double-quantized scales (QLoRA) are a form of the file: they are restored on the host, and packed as floats.
+TEST_CASE("compressed scales are packed as what they stand for") {
+  for_random_cases(20, [](random_source& random) {
+    const std::size_t n = random.integer(1, 60), k = random.integer(1, 400);
+    const auto w = random.normal_vector(n * k);
+    auto q = ql::quantize<qlora>(ql::matrix_view<const float>{w.data(), n, k}, ql::rtn{});
+    ql::restore_scales(ql::compress_scales(q), q);
+    std::vector<float> numbers(n * k), want(n * k);
+    REQUIRE(device::dequantize<qlora, float>(q.view(), numbers.data()) == 0);
+    ql::dequantize(q, ql::matrix_view<float>{want.data(), n, k});
+    REQUIRE(std::memcmp(numbers.data(), want.data(), numbers.size() * sizeof(float)) == 0);
+  });
+}

@@ -23,4 +23,7 @@ using tensor = qlite::scheme<Code, qlite::per_tensor, qlite::symmetric>;
 template <class Code>
 using fixed_groups = qlite::scheme<Code, qlite::per_group<128>, qlite::symmetric, float>;
 
+/// As in QLoRA.
+using qlora = qlite::scheme<qlite::nf4, qlite::per_group<64>, qlite::symmetric, float>;
+
 }    // namespace qlite_test

@@ -20,6 +20,17 @@ namespace ql = qlite;
 
 namespace {
 
+// The number that a code stands for, in units of the scale. Those of a code book are rounded to the type of X.
+template <class Scheme, class TX>
+double number_of(const ql::quantized_matrix<Scheme>& q, std::size_t n, std::size_t k, std::size_t group) {
+  using traits = ql::detail::scheme_traits<Scheme>;
+  if constexpr (traits::has_codebook)
+    return static_cast<double>(
+        to_float(from_float<TX>(ql::impl::book_value<typename traits::code>(static_cast<std::size_t>(q.code(n, k))))));
+  else
+    return q.code(n, k) - q.zero_point(n, group);
+}
+
 template <class Scheme, class TX>
 void check(std::uint64_t cases) {
   for_random_cases(cases, [](random_source& random) {
@@ -43,7 +54,7 @@ void check(std::uint64_t cases) {
       std::vector<double> w(c.k), size(c.k);
       for (std::size_t k = 0; k < c.k; ++k) {
         const std::size_t g = k / q.group_size();
-        const double step = q.code(n, k) - q.zero_point(n, g), scale = static_cast<double>(q.scale(n, g));
+        const double step = number_of<Scheme, TX>(q, n, k, g), scale = static_cast<double>(q.scale(n, g));
         const double offset = static_cast<double>(q.offset(n, g));
         w[k] = scale * step + offset;
         size[k] = std::fabs(scale * step) + std::fabs(offset);
@@ -100,6 +111,13 @@ TEST_CASE("W8A16, bfloat16") {
   check<channel_offset<ql::int8>, ql::bfloat16>(30);
   check<tensor<ql::int8>, ql::bfloat16>(30);
   check<fixed_groups<ql::int8>, ql::bfloat16>(30);
+}
+
+TEST_CASE("nf4 and nl4") {
+  check<grouped<ql::nf4>, ql::float16>(60);
+  check<qlora, ql::bfloat16>(60);
+  check<grouped<ql::nl4>, ql::bfloat16>(60);
+  check<channel_float<ql::nl4>, ql::float16>(40);
 }
 
 // Small integers and scales that are powers of two: every sum is exact, whatever its order, so any slip shows.

@@ -132,5 +132,4 @@ TEST_CASE("llm --device cuda prints the same table, or says what is missing") {
   CHECK(text.out.compare(0, 9, "the lower") == 0);
   CHECK(run_llm("run --prompt 'the lower' --tokens 20 --precision int8" + model).out == text.out);
   check_refused(run_llm("run --precision bf16" + model), "bf16");
-  check_refused(run_llm("run --precision int4:nl4" + model), "nl4");
 }

@@ -72,7 +72,7 @@ TEST_CASE("logits of a GPU agree with the forward pass of the weights that a for
   const auto [layers, output] = GENERATE(
       std::pair{"fp16", "fp16"}, std::pair{"int8", "int8"}, std::pair{"int8:g0", "fp16"}, std::pair{"int4", "int8"},
       std::pair{"int4:g0", "fp16"}, std::pair{"int4:g16", "int4"}, std::pair{"int4:g8:asymmetric", "fp16"},
-      std::pair{"int4:offset", "int8:g0"}, std::pair{"int4:mse_clip", "fp16"});
+      std::pair{"int4:offset", "int8:g0"}, std::pair{"int4:mse_clip", "fp16"}, std::pair{"int4:nl4", "fp16"});
   CAPTURE(layers, output, tied);
   const auto format = format_of(layers, output);
   const auto running = e.start(format);

@@ -51,11 +51,11 @@ inline matrix stored(const matrix& m, const llm::weight_format& format) {
     for (float& v : out.values) v = qlite::float16::from_float(v).to_float();
   if (!format.quantized()) return out;
   using qlite::dynamic_extent, qlite::int4, qlite::int8, qlite::per_channel, qlite::per_group;
-  using schemes = qlite::scheme_list<qlite::scheme<int8, per_group<32>>, qlite::scheme<int8, per_channel>,
-                                     qlite::scheme<int4, per_channel>, qlite::scheme<int4, per_group<32>>,
-                                     qlite::scheme<int4, per_group<dynamic_extent>>,
-                                     qlite::scheme<int4, per_group<dynamic_extent>, qlite::asymmetric>,
-                                     qlite::scheme<int4, per_group<32>, qlite::offset<>>>;
+  using schemes = qlite::scheme_list<
+      qlite::scheme<int8, per_group<32>>, qlite::scheme<int8, per_channel>, qlite::scheme<int4, per_channel>,
+      qlite::scheme<int4, per_group<32>>, qlite::scheme<int4, per_group<dynamic_extent>>,
+      qlite::scheme<int4, per_group<dynamic_extent>, qlite::asymmetric>,
+      qlite::scheme<int4, per_group<32>, qlite::offset<>>, qlite::scheme<qlite::nl4, per_group<dynamic_extent>>>;
   qlite::visit_scheme<schemes>(format.scheme, [&](auto scheme) {
     const qlite::matrix_view<const float> view{m.values.data(), m.rows, m.cols};
     const qlite::matrix_view<float> to{out.values.data(), m.rows, m.cols};

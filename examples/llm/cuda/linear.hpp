@@ -50,7 +50,8 @@ using schemes =
     qlite::scheme_list<qlite::scheme<qlite::int8, qlite::per_channel>, qlite::scheme<qlite::int8, dynamic_group>,
                        qlite::scheme<qlite::int4, qlite::per_channel>, qlite::scheme<qlite::int4, dynamic_group>,
                        qlite::scheme<qlite::int4, dynamic_group, qlite::asymmetric>,
-                       qlite::scheme<qlite::int4, dynamic_group, qlite::offset<>>>;
+                       qlite::scheme<qlite::int4, dynamic_group, qlite::offset<>>,
+                       qlite::scheme<qlite::nl4, dynamic_group>>;
 
 /// Codes of the host or of the device, packed by qlite::cuda and multiplied by it.
 template <class Scheme>

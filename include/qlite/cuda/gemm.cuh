@@ -159,8 +159,8 @@ template <class X, class Scheme, class T, class Epilogue>
 inline cudaError_t gemm(const X& x, const packed_view<Scheme>& w, matrix_view<T> y, const Epilogue& epilogue,
                         workspace scratch, const kernel_choice& choice, cudaStream_t stream) {
   using form = kernels::input_form<X>;
-  using math = typename form::math;
   using traits = detail::scheme_traits<Scheme>;
+  using math = typename kernels::math_with_book<typename form::math, typename traits::code, traits::has_codebook>::type;
   using value = kernels::device_type<T>;
   using out_type = kernels::output<value, Epilogue>;
   static_assert(detail::is_element<T>, "qlite: Y is a mutable matrix_view of float, float16 or bfloat16");

@@ -165,11 +165,13 @@ inline cudaError_t dequantize(const packed_view<Scheme>& w, matrix_view<T> out, 
   if (!kernels::is_packed(w) || !kernels::is_matrix(out) || out.rows() != w.rows() || out.cols() != w.cols())
     return cudaErrorInvalidValue;
   if (out.empty()) return cudaSuccess;
-  return kernels::launch(kernels::dequantize_tiles<value, kernels::device_type<typename traits::scale>,
-                                                   kernels::device_type<detail::offset_storage<Scheme>>, traits::bits,
-                                                   traits::has_zero_point, traits::has_offset>,
-                         kernels::blocks_for(w.rows() * w.cols()), 256, 0, stream, w.data(), t, traits::stored_bias,
-                         reinterpret_cast<value*>(out.data()), out.row_stride());
+  return kernels::launch(
+      kernels::dequantize_tiles<value, kernels::device_type<typename traits::scale>,
+                                kernels::device_type<detail::offset_storage<Scheme>>,
+                                std::conditional_t<traits::has_codebook, typename traits::code, void>, traits::bits,
+                                traits::has_zero_point, traits::has_offset>,
+      kernels::blocks_for(w.rows() * w.cols()), 256, 0, stream, w.data(), t, traits::stored_bias,
+      reinterpret_cast<value*>(out.data()), out.row_stride());
 }
 
 QLITE_CUDA_END_FUNCTIONS

@@ -22,6 +22,7 @@ inline cudaError_t quantize(Scheme scheme, matrix_view<const T> w, rtn, const ca
   using traits = detail::scheme_traits<Scheme>;
   using value = kernels::device_type<T>;
   static_assert(detail::is_element<T>, "qlite: quantize takes a matrix of float, float16 or bfloat16");
+  static_assert(!traits::has_codebook, "qlite: on CUDA weights are quantized to int8 and int4; nf4 and nl4 on the CPU");
   const canonical_layout<Scheme> shape(w.rows(), w.cols(), scheme);
   const detail::tile_layout t = detail::tiles_of(w.rows(), w.cols(), scheme);
   if (!t.valid || !kernels::is_matrix(w) || !kernels::are_arrays(shape, out)) return cudaErrorInvalidValue;

@@ -7,6 +7,7 @@
 // code is the difference of 0x4300 | (its low seven bits) and 0x4300 | (its sign bit), 128 or 256.
 #pragma once
 
+#include <qlite/cuda/detail/book.cuh>
 #include <qlite/cuda/detail/operands.cuh>
 #include <qlite/cuda/detail/ptx.cuh>
 
@@ -35,6 +36,10 @@ struct float_math {
   static constexpr int steps = 4;                    // of a tile
   static constexpr std::uint32_t row_bytes = 128;    // of a row of X in a tile
   static constexpr bool is_integer = false;
+  static constexpr bool has_book = false;
+
+  /// The number that a code stands for, in units of the scale.
+  QLITE_DEVICE static float number(int code, int zero) { return static_cast<float>(code - zero); }
 
   /// What is subtracted from the codes of rows g and g + 8.
   struct zeros {
@@ -103,6 +108,65 @@ struct float_math {
   }
 };
 
+/// Arithmetic with activations of T and codes that choose from a code book. Its numbers are rounded to T: those of nl4
+/// are whole and stay what they are. A byte permutation looks up four bytes among eight; two of them and a third that
+/// chooses by the highest bit of each code are a table of 16.
+template <class T, class Code>
+struct book_math : float_math<T> {
+  using zeros = typename float_math<T>::zeros;
+  static constexpr bool has_book = true;
+
+  QLITE_DEVICE static float number(int code, int) {
+    constexpr book_tables t = tables_in<Code, T>;
+    const std::uint32_t word = static_cast<std::uint32_t>(code) / 4, shift = 8 * (static_cast<std::uint32_t>(code) % 4);
+    std::uint32_t low = 0, high = 0;
+#pragma unroll
+    for (std::uint32_t i = 0; i < 4; ++i) {
+      low = i == word ? t.low[i] : low;
+      high = i == word ? t.high[i] : high;
+    }
+    const auto bits = static_cast<unsigned short>((low >> shift & 0xffu) | (high >> shift & 0xffu) << 8);
+    return to_float(*reinterpret_cast<const T*>(&bits));
+  }
+
+  QLITE_DEVICE static void decode(const uint4 (&raw)[1], int h, const zeros&, std::uint32_t (&a)[2][4]) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const std::uint32_t w = h == 0 ? (e == 0 ? raw[0].x : raw[0].y) : (e == 0 ? raw[0].z : raw[0].w);
+      // Fields 0 to 3 are the first of the pairs of a[e][0 ... 3], fields 4 to 7 the second.
+      const std::uint32_t index = w & 0x77777777u, half = and_or(w >> 1, 0x44444444u, 0x32103210u);
+      const uint2 first = look_up(index, half), second = look_up(index >> 16, half >> 16);
+      a[e][0] = __byte_perm(first.x, second.x, 0x5410);
+      a[e][1] = __byte_perm(first.x, second.x, 0x7632);
+      a[e][2] = __byte_perm(first.y, second.y, 0x5410);
+      a[e][3] = __byte_perm(first.y, second.y, 0x7632);
+    }
+  }
+
+ private:
+  /// The numbers of four codes, two to a word. `index`: the low three bits of each; `half`: i or 4 + i for code i, by
+  /// its highest bit.
+  QLITE_DEVICE static uint2 look_up(std::uint32_t index, std::uint32_t half) {
+    constexpr book_tables t = tables_in<Code, T>;
+    const std::uint32_t low =
+        __byte_perm(__byte_perm(t.low[0], t.low[1], index), __byte_perm(t.low[2], t.low[3], index), half);
+    const std::uint32_t high =
+        __byte_perm(__byte_perm(t.high[0], t.high[1], index), __byte_perm(t.high[2], t.high[3], index), half);
+    return make_uint2(__byte_perm(low, high, 0x5140), __byte_perm(low, high, 0x7362));
+  }
+};
+
+/// The arithmetic of a scheme's codes.
+template <class Math, class Code, bool Book>
+struct math_with_book {
+  using type = Math;
+};
+template <class Math, class Code>
+struct math_with_book<Math, Code, true> {
+  static_assert(!Math::is_integer, "qlite: on CUDA nf4 and nl4 weights take X of float16 or bfloat16");
+  using type = book_math<typename Math::element, Code>;
+};
+
 /// Arithmetic with activations of signed bytes: a tile takes two steps of 32 k. Codes of 4 bits are multiplied as
 /// 16 (field - 8), so that no shift has to bring a sign along; sums are divided by 16, exactly.
 struct integer_math {
@@ -111,6 +175,7 @@ struct integer_math {
   static constexpr int steps = 2;
   static constexpr std::uint32_t row_bytes = 64;
   static constexpr bool is_integer = true;
+  static constexpr bool has_book = false;
 
   /// What the sum of the activations is multiplied with and subtracted.
   struct zeros {

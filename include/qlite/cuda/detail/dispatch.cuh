@@ -72,7 +72,8 @@ struct launcher {
   }
 
   /// Whether the Hopper kernel takes this kind of product, wherever it is compiled.
-  static constexpr bool for_hopper = !Sums && (!Math::is_integer || (Bits == 8 && Span == span_kind::whole));
+  static constexpr bool for_hopper =
+      !Sums && !Math::has_book && (!Math::is_integer || (Bits == 8 && Span == span_kind::whole));
   bool hopper_takes() const noexcept {
     if (!for_hopper || w.cols == 0 || w.groups == 0 || x.row_bytes >> 40 != 0) return false;
     return Span == span_kind::whole || ((w.group % 32 == 0 || w.groups == 1) && !w.wide_scales);

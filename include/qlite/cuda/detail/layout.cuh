@@ -58,7 +58,6 @@ struct tile_layout {
 template <class Scheme>
 QLITE_INLINE tile_layout tiles_of(std::size_t rows, std::size_t cols, Scheme scheme) noexcept {
   using traits = scheme_traits<Scheme>;
-  static_assert(!traits::has_codebook, "qlite: CUDA takes int8 and int4 weights, nf4 and nl4 are for the CPU");
   const canonical_layout<Scheme> shape(rows, cols, scheme);
   tile_layout t;
   t.rows = rows;

@@ -1,6 +1,7 @@
 // From the canonical form to tiles and back, on the device. Done once, at load time: plain code, one thread per word.
 #pragma once
 
+#include <qlite/cuda/detail/book.cuh>
 #include <qlite/cuda/detail/element.cuh>
 #include <qlite/cuda/detail/layout.cuh>
 
@@ -110,8 +111,19 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-/// The numbers that tiles stand for: float(code - zero) * scale or fma(scale, code, offset), rounded to T.
-template <class T, class Scale, class Offset, int Bits, bool Zeros, bool Offsets>
+/// A number of a code book.
+template <class Code>
+QLITE_DEVICE float book_number(int code) {
+  constexpr book_numbers numbers = numbers_in<Code>;
+  float value = 0.0f;
+#pragma unroll
+  for (int i = 0; i < 16; ++i) value = i == code ? numbers.v[i] : value;
+  return value;
+}
+
+/// The numbers that tiles stand for: float(code - zero) * scale or fma(scale, code, offset), rounded to T. Book: the
+/// type of codes that choose from a code book, else void.
+template <class T, class Scale, class Offset, class Book, int Bits, bool Zeros, bool Offsets>
 __global__ void __launch_bounds__(256)
     dequantize_tiles(const std::byte* packed, tile_layout t, int bias, T* out, std::size_t out_stride) {
   const std::size_t count = t.rows * t.cols, stride = std::size_t{gridDim.x} * blockDim.x;
@@ -133,7 +145,10 @@ __global__ void __launch_bounds__(256)
         const std::uint8_t field = reinterpret_cast<const std::uint8_t*>(packed + t.zeros_at)[n];
         zero = Bits == 4 ? field : static_cast<std::int8_t>(field);
       }
-      value = __fmul_rn(static_cast<float>(code - zero), scale);
+      if constexpr (std::is_void_v<Book>)
+        value = __fmul_rn(static_cast<float>(code - zero), scale);
+      else
+        value = __fmul_rn(book_number<Book>(code), scale);
     }
     out[r * out_stride + k] = from_float<T>(value);
   }

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(256) simple_kernel(weights w, inputs x, Out ou
         const auto byte = static_cast<std::uint32_t>(tile[p.byte]);
         const int code =
             (Bits == 4 ? static_cast<int>((byte >> (4 * p.nibble)) & 15u) : static_cast<std::int8_t>(byte));
-        if (Math::is_integer) {
+        if constexpr (Math::is_integer) {
           const std::uint32_t kk = (k + j) % 64, low = kk % 4, swapped = low == 1 ? 2 : low == 2 ? 1 : low;
           const auto a = static_cast<std::int8_t>(
               xs[(k + j) / 64 * 64 + 16 * (kk / 8 % 4) + 8 * (kk / 32) + 4 * (kk / 4 % 2) + swapped]);
@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(256) simple_kernel(weights w, inputs x, Out ou
           integer_total += a;
         } else {
           const float a = to_float(reinterpret_cast<const typename Math::element*>(xs)[k + j]);
-          dot = __fmaf_rn(a, static_cast<float>(code - zero), dot);
+          dot = __fmaf_rn(a, Math::number(code, zero), dot);
           total += a;
         }
       }
