@@ -78,6 +78,8 @@ std::string wrong_answer_at_the_door();
 // Products on two streams at once with workspaces of their own, and on every device; empty, or what went wrong.
 std::string wrong_result_of_streams();
 std::string wrong_result_of_devices();
+// Choices as text, and what the tuner chooses; empty, or what is wrong.
+std::string wrong_tuning();
 
 }    // namespace device
 }    // namespace qlite_test
