@@ -83,10 +83,10 @@ inline cudaError_t launch_quantize(const X& x, const tile_layout& t, const quant
   auto* const codes = const_cast<std::byte*>(q.codes);
   auto* const scales = const_cast<float*>(q.scales);
   if (q.scale_groups == 1)
-    return launch(quantize_tokens<value>, q.rows < 65536 ? q.rows : 65536, 256, 0, stream, data, q.rows, q.cols,
-                  x.x.row_stride(), vectors, known_scale(x), codes, q.code_stride, scales);
-  return launch(quantize_groups<value>, blocks_for(32 * q.rows * q.scale_groups), 256, 0, stream, data, q.rows, q.cols,
-                x.x.row_stride(), vectors, t.group, q.scale_groups, codes, q.code_stride, scales);
+    return launch_quantize_tokens(data, q.rows, q.cols, x.x.row_stride(), vectors, known_scale(x), codes, q.code_stride,
+                                  scales, stream);
+  return launch_quantize_groups(data, q.rows, q.cols, x.x.row_stride(), vectors, t.group, q.scale_groups, codes,
+                                q.code_stride, scales, stream);
 }
 
 }    // namespace kernels
