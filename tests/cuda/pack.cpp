@@ -32,7 +32,7 @@ std::vector<std::uint8_t> expected_bytes(const ql::quantized_view<Scheme>& q) {
       if (bits == 4) {
         bytes[at + 16 * lane + 4 * (2 * h + e) + byte_of_j[j]] |= static_cast<std::uint8_t>(field << (4 * below));
       } else {
-        bytes[at + 512 * h + 16 * lane + 4 * (2 * e + below) + byte_of_j[j]] = static_cast<std::uint8_t>(field);
+        bytes[at + 512 * below + 16 * lane + 4 * (2 * h + e) + byte_of_j[j]] = static_cast<std::uint8_t>(field);
       }
     }
     for (std::size_t group = 0; group < q.groups(); ++group) {

@@ -75,12 +75,11 @@ struct float_math {
     }
   }
   QLITE_DEVICE static void decode(const uint4 (&raw)[2], int h, const zeros& z, std::uint32_t (&a)[2][4]) {
-    const std::uint32_t words[4] = {raw[h].x, raw[h].y, raw[h].z, raw[h].w};
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        const std::uint32_t w = words[2 * e + r];
+        const std::uint32_t w = h == 0 ? (e == 0 ? raw[r].x : raw[r].y) : (e == 0 ? raw[r].z : raw[r].w);
         if constexpr (std::is_same_v<T, __half>) {
           const std::uint32_t u = w ^ 0x80808080u;
           a[e][r] = sub_pair<T>(__byte_perm(u, 0x64646464u, 0x4240), z.c[r]);
@@ -202,10 +201,11 @@ struct integer_math {
     a[0][3] = and_xor(w1, high, flip);
   }
   QLITE_DEVICE static void decode(const uint4 (&raw)[2], int h, const zeros&, std::uint32_t (&a)[1][4]) {
-    a[0][0] = raw[h].x;
-    a[0][1] = raw[h].y;
-    a[0][2] = raw[h].z;
-    a[0][3] = raw[h].w;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      a[0][r] = h == 0 ? raw[r].x : raw[r].z;
+      a[0][r + 2] = h == 0 ? raw[r].y : raw[r].w;
+    }
   }
 
   static constexpr std::uint32_t ones = 0x01010101u;

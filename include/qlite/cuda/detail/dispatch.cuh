@@ -105,10 +105,10 @@ struct launcher {
     activations.rows = x.rows;
     activations.matrices = 1;
     activations.row_bytes = x.rows > 1 ? x.row_bytes : std::size_t{x.cols} * sizeof(typename Math::element);
-    activations.box_cols = 64 * memory::tiles;
+    activations.box_cols = 64;
     activations.box_rows = 8 * TokenTiles / (ShareK ? 1 : cut.cluster);
     activations.box_matrices = 1;
-    activations.swizzle = CU_TENSOR_MAP_SWIZZLE_128B;
+    activations.swizzle = Math::row_bytes == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
     codes.data = w.codes;
     codes.type = CU_TENSOR_MAP_DATA_TYPE_UINT64;
     codes.cols = codes.box_cols = 8;
@@ -116,7 +116,7 @@ struct launcher {
     codes.matrices = w.row_tiles;
     codes.row_bytes = 64;
     codes.matrix_bytes = 64 * codes.rows;
-    codes.box_rows = memory::tiles * tile_rows_of_64;
+    codes.box_rows = tile_rows_of_64;
     codes.box_matrices = hopper_row_tiles;
     codes.swizzle = CU_TENSOR_MAP_SWIZZLE_64B;
     QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(activations, x_map));

@@ -165,7 +165,9 @@ struct output {
   QLITE_DEVICE void store_run(const uint4& run, std::uint32_t row, std::uint32_t column) const {
     if (row >= rows || column >= columns) return;
     T* const to = data + row * stride + column;
-    if (quads && column + 8 <= columns) {
+    if (quads && column + 8 <= columns && reinterpret_cast<std::size_t>(to) % 16 == 0) {
+      *reinterpret_cast<uint4*>(to) = run;
+    } else if (quads && column + 8 <= columns) {
       reinterpret_cast<uint2*>(to)[0] = make_uint2(run.x, run.y);
       reinterpret_cast<uint2*>(to)[1] = make_uint2(run.z, run.w);
     } else {

@@ -35,9 +35,8 @@ inline constexpr std::uint32_t hopper_written = 32, hopper_buffer = hopper_writt
 /// Shared memory of a block: | ring | buffers of eight warps | barriers |, on a boundary of 1024 bytes.
 template <class Math, int Bits, int TokenTiles>
 struct hopper_memory {
-  /// Tiles of 64 k in a stage: rows of X in it have 128 bytes.
-  static constexpr std::uint32_t tiles = 128 / Math::row_bytes;
-  static constexpr std::uint32_t x_bytes = 8 * TokenTiles * 128, code_bytes = hopper_row_tiles * 128 * Bits * tiles;
+  static constexpr std::uint32_t x_bytes = 8 * TokenTiles * Math::row_bytes;
+  static constexpr std::uint32_t code_bytes = hopper_row_tiles * 128 * Bits;
   static constexpr std::uint32_t stage = x_bytes + code_bytes;
   static constexpr std::uint32_t room = 227 * 1024 - 1024 - hopper_row_tiles * hopper_buffer - 256;
   static constexpr std::uint32_t stages = room / stage < 8 ? room / stage : 8;
@@ -57,81 +56,35 @@ struct hopper_memory {
 /// c ^ (g / 2 % 4) (its swizzle of 64 bytes), so that no two of the words lie in the same bank.
 template <class Math, int Bits>
 struct code_reader {
-  using word = std::conditional_t<Bits == 4, std::uint32_t, uint2>;    // int8: of rows g and g + 8
-  using words = word[2][4];
+  using words = std::uint32_t[Bits / 4][2][4];
   std::uint32_t at[4], pair;
 
   /// `tile`: address of the warp's tile in the first stage.
   QLITE_DEVICE code_reader(std::uint32_t tile, std::uint32_t lane) : pair(keep((lane & 1) != 0 ? 0x7351u : 0x6240u)) {
     const std::uint32_t g = lane / 4;
 #pragma unroll
-    for (std::uint32_t c = 0; c < 4; ++c)
-      at[c] = keep(tile + 64 * g + 16 * (c ^ (g / 2 % 4)) + static_cast<std::uint32_t>(sizeof(word)) * (lane / 2 % 2));
+    for (std::uint32_t c = 0; c < 4; ++c) at[c] = keep(tile + 64 * g + 16 * (c ^ (g / 2 % 4)) + 4 * (lane / 2 % 2));
   }
   QLITE_DEVICE void load(std::uint32_t stage, words& to) const {
 #pragma unroll
-    for (int h = 0; h < 2; ++h)
+    for (int p = 0; p < Bits / 4; ++p)
 #pragma unroll
-      for (int c = 0; c < 4; ++c) load_shared(to[h][c], at[c] + stage + (Bits == 4 ? 8 : 512) * h);
+      for (int h = 0; h < 2; ++h)
+#pragma unroll
+        for (int c = 0; c < 4; ++c) load_shared(to[p][h][c], at[c] + stage + 512 * p + 8 * h);
   }
   /// The fragments of half h.
   QLITE_DEVICE void decode(const words& from, const typename Math::zeros& zeros, int h,
                            std::uint32_t (&a)[2][4]) const {
     uint4 raw[Bits / 4];    // the words of detail/layout.cuh
-    merge(from, raw);
-    Math::decode(raw, h, zeros, a);
-  }
-
- private:
-  QLITE_DEVICE void merge(const std::uint32_t (&from)[2][4], uint4 (&raw)[1]) const {
-    raw[0].x = __byte_perm(from[0][0], from[0][1], pair);
-    raw[0].y = __byte_perm(from[0][2], from[0][3], pair);
-    raw[0].z = __byte_perm(from[1][0], from[1][1], pair);
-    raw[0].w = __byte_perm(from[1][2], from[1][3], pair);
-  }
-  QLITE_DEVICE void merge(const uint2 (&from)[2][4], uint4 (&raw)[2]) const {
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      raw[h].x = __byte_perm(from[h][0].x, from[h][1].x, pair);
-      raw[h].y = __byte_perm(from[h][0].y, from[h][1].y, pair);
-      raw[h].z = __byte_perm(from[h][2].x, from[h][3].x, pair);
-      raw[h].w = __byte_perm(from[h][2].y, from[h][3].y, pair);
+    for (int p = 0; p < Bits / 4; ++p) {
+      raw[p].x = __byte_perm(from[p][0][0], from[p][0][1], pair);
+      raw[p].y = __byte_perm(from[p][0][2], from[p][0][3], pair);
+      raw[p].z = __byte_perm(from[p][1][0], from[p][1][1], pair);
+      raw[p].w = __byte_perm(from[p][1][2], from[p][1][3], pair);
     }
-  }
-};
-
-/// The same for bytes times bytes. The codes of X lie in the order of operands.cuh, 16 t + 8 h + 4 e of a tile, and a
-/// product takes its bytes as they lie: step s, word 4 b + t' of X is that of t = 2 s + b, h = t' / 2, e = t' % 2. So
-/// lane t' takes that word of lane 2 s + b of its row: nothing is decoded. Half h of a stage is a tile. Lanes of one
-/// plane read in another order than those of the other, since the planes lie in the same banks.
-template <>
-struct code_reader<integer_math, 8> {
-  using words = uint2[2][4];    // of rows g and g + 8
-  std::uint32_t at[4];
-  bool upper;
-
-  QLITE_DEVICE code_reader(std::uint32_t tile, std::uint32_t lane) : upper((lane & 2) != 0) {
-    const std::uint32_t g = lane / 4, plane = lane / 2 % 2;
-#pragma unroll
-    for (std::uint32_t i = 0; i < 4; ++i)
-      at[i] = keep(tile + 512 * plane + 64 * g + 16 * (i ^ (2 * plane) ^ (g / 2 % 4)) + 8 * (lane % 2));
-  }
-  QLITE_DEVICE void load(std::uint32_t stage, words& to) const {
-#pragma unroll
-    for (int h = 0; h < 2; ++h)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) load_shared(to[h][i], at[i] + stage + 1024 * h);
-  }
-  QLITE_DEVICE void decode(const words& from, const integer_math::zeros&, int h, std::uint32_t (&a)[2][4]) const {
-#pragma unroll
-    for (int s = 0; s < 2; ++s)
-#pragma unroll
-      for (int b = 0; b < 2; ++b) {
-        const uint2 v = upper ? from[h][(2 * s + b) ^ 2] : from[h][2 * s + b];
-        a[s][2 * b] = v.x;
-        a[s][2 * b + 1] = v.y;
-      }
-    pin(a);
+    Math::decode(raw, h, zeros, a);
   }
 };
 
@@ -158,8 +111,9 @@ struct group_cursor {
   std::uint32_t left;            // groups behind that one
   std::uint32_t size, end;       // steps of a group, and the one where the next group begins
   std::uint32_t stored;          // zero points where there are none
-  loaded ahead;                  // of the group after the next
+  loaded ahead, first;           // of the group after the next; of the first, until `begin`
 
+  /// Asks for the numbers of the first groups; `begin` waits for them.
   QLITE_DEVICE group_cursor(const weights& w, std::size_t pair, std::uint32_t tile) {
     now.unit = make_float2(1.0f, 1.0f);
     points = Plain || w.zeros == nullptr ? nullptr : w.zeros + 2 * pair;
@@ -174,24 +128,24 @@ struct group_cursor {
       next = w.scales + 4 * pair + 32 * std::size_t{group};
       if (!Plain && points != nullptr) points += 16 * std::size_t{group};
       left = w.groups - 1 - group;
+      first = load();
       ahead = load();
-      prepare();
+    }
+  }
+  QLITE_DEVICE void begin() {
+    if constexpr (Span != span_kind::whole) {
+      const loaded second = ahead;
+      ahead = first;
+      take();
       now = then;
+      ahead = second;
       prepare();
     }
   }
   /// Products of the first step of a group are under way.
   QLITE_DEVICE void prepare() {
-    then.unit = __half22float2(*reinterpret_cast<const __half2*>(&ahead.scales));
-    then.points = Math::template make_zeros<Bits>(ahead.zeros);
+    take();
     ahead = load();
-    then.some_zero = __any_sync(0xffffffffu, then.unit.x == 0.0f || then.unit.y == 0.0f);
-    then.kept[0] = then.unit.x == 0.0f ? 0u : ~0u;
-    then.kept[1] = then.unit.y == 0.0f ? 0u : ~0u;
-    // A scale of 0 leaves the unit as it is: the codes become 0 instead.
-    if (then.unit.x == 0.0f) then.unit.x = now.unit.x;
-    if (then.unit.y == 0.0f) then.unit.y = now.unit.y;
-    ratio = make_float2(__fmul_rn(now.unit.x, reciprocal(then.unit.x)), __fmul_rn(now.unit.y, reciprocal(then.unit.y)));
   }
   /// The zero points of half h of a tile (or of the whole tile) that is a tile ahead at most.
   QLITE_DEVICE zeros points_of(std::uint32_t tile, int h) const {
@@ -213,6 +167,18 @@ struct group_cursor {
   }
 
  private:
+  /// The group ahead becomes the next.
+  QLITE_DEVICE void take() {
+    then.unit = __half22float2(*reinterpret_cast<const __half2*>(&ahead.scales));
+    then.points = Math::template make_zeros<Bits>(ahead.zeros);
+    then.some_zero = __any_sync(0xffffffffu, then.unit.x == 0.0f || then.unit.y == 0.0f);
+    then.kept[0] = then.unit.x == 0.0f ? 0u : ~0u;
+    then.kept[1] = then.unit.y == 0.0f ? 0u : ~0u;
+    // A scale of 0 leaves the unit as it is: the codes become 0 instead.
+    if (then.unit.x == 0.0f) then.unit.x = now.unit.x;
+    if (then.unit.y == 0.0f) then.unit.y = now.unit.y;
+    ratio = make_float2(__fmul_rn(now.unit.x, reciprocal(then.unit.x)), __fmul_rn(now.unit.y, reciprocal(then.unit.y)));
+  }
   template <int N>
   QLITE_DEVICE bool enter_group(std::uint32_t step, int h, float (&acc)[N], std::uint32_t (&a)[2][2][4]) {
     const bool begins = step == end;
@@ -245,55 +211,68 @@ struct group_cursor {
   }
 };
 
-/// Writes a warp's sums, 16 rows of W by TokenTiles x 8 tokens, through shared memory of its own, where lanes exchange
-/// them for runs of a row of Y. `sum(i)` is number i of the accumulator.
-template <int TokenTiles, class Sum, class Out>
-QLITE_DEVICE void write_sums(Sum&& sum, std::byte* buffer, std::uint32_t row, std::uint32_t token, const weights& w,
-                             const inputs& x, const Out& out, std::uint32_t lane) {
+/// Writes the sums of a warpgroup, 64 rows of W from `row` on by TokenTiles x 8 tokens, through shared memory of its
+/// own, where its threads exchange them for runs of a row of Y: of 128 bytes where elements have two. `sum(i, f)` is
+/// number i of the accumulator, f what `factors(n)` gives for its token tile n.
+template <int TokenTiles, class Sum, class Factors, class Out>
+QLITE_DEVICE void write_sums(Sum&& sum, Factors&& factors, std::byte* buffer, std::uint32_t row, std::uint32_t token,
+                             const weights& w, const inputs& x, const Out& out, std::uint32_t warpgroup,
+                             std::uint32_t thread) {
   constexpr int batch = hopper_written / 8;
+  const std::uint32_t lane = thread % 32, warp = thread / 32;
   if constexpr (sizeof(typename Out::element) == 2) {
-    // Results are rounded where they are, and stored as matrices of 8 x 8, transposed: 32 bytes for each token, its
-    // halves exchanged for every other four tokens, so that no two of eight rows lie in the same bank.
-    const std::uint32_t g = lane / 4, t = lane % 4;
-    const bool inside = row + 16 <= out.columns && token + 8 * TokenTiles <= out.rows;
-    const auto place = [](std::uint32_t m, std::uint32_t half) { return 32 * m + 16 * (half ^ (m / 4 % 2)); };
-    const std::uint32_t from = shared_address(buffer), to = from + place(lane / 16 * 8 + lane % 8, lane / 8 % 2);
-    const std::uint32_t read_at = from + place(lane / 2, lane % 2);
+    // Results are rounded where they are, and stored as matrices of 8 x 8, transposed: 128 bytes for each token, chunk
+    // c of its 16-byte chunks at c ^ (token % 8), so that no two of eight tokens' chunks lie in the same bank. Two
+    // buffers by turns: one barrier a batch. What is beyond Y stands for its last row or column and is not stored.
+    static_assert(2 * 128 * hopper_written <= 4 * hopper_buffer, "two batches fit");
+    const std::uint32_t g = lane / 4, t = lane % 4, m = lane / 16 * 8 + lane % 8;
+    const std::uint32_t from = shared_address(buffer);
+    const std::uint32_t to = from + 128 * m + 16 * ((2 * warp + lane / 8 % 2) ^ (m % 8));
+    const std::uint32_t read_at = from + 128 * (8 * warp + lane / 8) + 16 * (lane % 8 ^ lane / 8);
+    const std::uint32_t columns[2] = {min(row + 16 * warp + g, out.columns - 1),
+                                      min(row + 16 * warp + g + 8, out.columns - 1)};
 #pragma unroll
     for (int first = 0; first < TokenTiles; first += batch) {
-      __syncwarp();    // what was here is written
+      const std::uint32_t half = first / batch % 2 * 128 * hopper_written;
 #pragma unroll
       for (int n = first; n < first + batch; n += 2) {
         std::uint32_t packed[4];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {    // rows g and g + 8 of a token tile, then of the next
-          const std::uint32_t column = row + g + 8 * (i % 2), m = token + 8 * (n + i / 2) + 2 * t;
-          typename Out::element pair[2]{};
+        for (int i = 0; i < 4; i += 2) {    // rows g and g + 8 of a token tile, then of the next
+          const float2 factor = factors(n + i / 2);
+          const std::uint32_t rows[2] = {min(token + 8 * (n + i / 2) + 2 * t, out.rows - 1),
+                                         min(token + 8 * (n + i / 2) + 2 * t + 1, out.rows - 1)};
 #pragma unroll
-          for (int j = 0; j < 2; ++j)
-            if (inside || (column < out.columns && m + j < out.rows))
-              pair[j] = out.value(sum(4 * (n + i / 2) + 2 * (i % 2) + j), m + j, column);
-          std::memcpy(&packed[i], pair, 4);
+          for (int r = 0; r < 2; ++r) {
+            typename Out::element pair[2];
+#pragma unroll
+            for (int j = 0; j < 2; ++j)
+              pair[j] = out.value(sum(4 * (n + i / 2) + 2 * r + j, factor), rows[j], columns[r]);
+            std::memcpy(&packed[i + r], pair, 4);
+          }
         }
-        store_transposed(to + 64 * 4 * (n - first), packed);
+        store_transposed(to + half + 128 * 8 * (n - first), packed);
       }
-      __syncwarp();
+      sync_threads(2 + warpgroup, 128);
 #pragma unroll
-      for (int n = 0; n < batch; n += 2) {
+      for (int q = 0; q < 2; ++q) {    // tokens 4 q ... of the warp's eight
         uint4 run;
-        load_shared(run, read_at + 64 * 4 * n);
-        out.store_run(run, token + 8 * (first + n) + lane / 2, row + 8 * (lane % 2));
+        load_shared(run, (read_at ^ (64 * q)) + half + 512 * q);
+        out.store_run(run, token + 8 * first + 8 * warp + 4 * q + lane / 8, row + 8 * (lane % 8));
       }
     }
   } else {
-    auto* const part = reinterpret_cast<float*>(buffer);
+    auto* const part = reinterpret_cast<float*>(buffer + warp * hopper_buffer);
 #pragma unroll
     for (int first = 0; first < TokenTiles; first += batch) {
+      float2 factor[batch];
+#pragma unroll
+      for (int n = 0; n < batch; ++n) factor[n] = factors(first + n);
       __syncwarp();
-      spill<1, batch>([&](int, int n, int i) { return sum(4 * (first + n) + i); }, part, 20, 0, lane);
+      spill<1, batch>([&](int, int n, int i) { return sum(4 * (first + n) + i, factor[n]); }, part, 20, 0, lane);
       __syncwarp();
       finish<span_kind::tile, false>([&](std::uint32_t) { return static_cast<const float*>(part); }, 1, 16, 0,
-                                     hopper_written, row, token + 8 * first, w, x, out, lane, 32);
+                                     hopper_written, row + 16 * warp, token + 8 * first, w, x, out, lane, 32);
     }
   }
 }
@@ -317,7 +296,6 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   using memory = hopper_memory<Math, Bits, TokenTiles>;
   constexpr std::uint32_t tokens = 8 * TokenTiles, tile_size = 128 * Bits, stages = memory::stages;
-  constexpr std::uint32_t stage_k = 64 * memory::tiles;
   extern __shared__ std::byte hopper_shared[];
   const std::uint32_t base = (shared_address(hopper_shared) + 1023) & ~1023u;
   std::byte* const shared = hopper_shared + (base - shared_address(hopper_shared));
@@ -340,8 +318,8 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     wait_for_cluster();
   }
 
-  // Pairs of stages: all, or this block's share of them. A stage's k is here called a tile, which it is of 16-bit X.
-  const std::uint32_t all_pairs = (w.col_tiles + 2 * memory::tiles - 1) / (2 * memory::tiles);
+  // Pairs of tiles of 64 k, each a stage: all, or this block's share of them.
+  const std::uint32_t all_pairs = (w.col_tiles + 1) / 2;
   const std::uint32_t first_pair = ShareK ? all_pairs * rank / cut.cluster : 0;
   const std::uint32_t last_pair = ShareK ? all_pairs * (rank + 1) / cut.cluster : all_pairs;
   struct place {
@@ -367,12 +345,12 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
           const std::uint32_t to = base + slot * memory::stage, barrier = full + 8 * slot;
           wait_barrier(empty + 8 * slot, parity);
           arrive_expecting(barrier, memory::stage);
-          copy_block(to + memory::x_bytes, code_map, tile * memory::tiles * (tile_size / 64), at.row_tile, barrier);
+          copy_block(to + memory::x_bytes, code_map, tile * (tile_size / 64), at.row_tile, barrier);
           if (multicast)
-            copy_box_to_blocks(to + rank * (memory::x_bytes / 2), x_map, tile * stage_k, at.token + rank * (tokens / 2),
+            copy_box_to_blocks(to + rank * (memory::x_bytes / 2), x_map, tile * 64, at.token + rank * (tokens / 2),
                                barrier, 3);
           else
-            copy_box(to, x_map, tile * stage_k, at.token, barrier);
+            copy_box(to, x_map, tile * 64, at.token, barrier);
           if (++slot == stages) slot = 0, parity ^= 1;
         }
       }
@@ -385,11 +363,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
   } else {
     take_registers<232>();
     const std::uint32_t thread = threadIdx.x - 128, warp = thread / 32;
-    const code_reader<Math, Bits> reader(base + memory::x_bytes + warp * memory::tiles * tile_size, lane);
     typename Math::sum acc[4 * TokenTiles];
-    using fragments = std::uint32_t[2][2][4];
-    using words = typename code_reader<Math, Bits>::words;
-
     std::uint32_t slot = 0, parity = 0;
     // Waits for the next stage; its slot.
     const auto next_stage = [&]() -> std::uint32_t {
@@ -403,87 +377,136 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     const auto release = [&](std::uint32_t s) {
       if (releases) arrive_remotely(release_at + 8 * s);
     };
-    // Starts the products of half h of a tile.
-    const auto start = [&](std::uint32_t s, const fragments& a, int h) {
-      const std::uint64_t b = rows_of_128_bytes(base + s * memory::stage + 64 * h);
-      multiply_async(acc, a[h][0], b, typename Math::element{});
-      multiply_async(acc, a[h][1], b + 2, typename Math::element{});
+    // The second warpgroup begins when the first is some tiles ahead, and stays behind: so one multiplies while the
+    // other writes its sums or multiplies them by a ratio.
+    const std::uint32_t begin = 2 * first_pair, end = 2 * last_pair;
+    constexpr std::uint32_t lead = stages >= 8 ? 4 : 2;
+    const bool behind = !ShareK && stages >= 5 && end - begin >= 8;
+    const auto row_pair = [&](std::uint32_t piece) {
+      return w.pair(min(place_of(piece).row_tile + warp, w.row_tiles - 1), 0, lane / 4);
     };
+    [[maybe_unused]] const code_reader<Math, Bits> reader(base + memory::x_bytes + warp * tile_size, lane);
+    group_cursor<Math, Bits, Span, Plain> groups(w, row_pair(first_piece), begin);
 
     for (std::uint32_t piece = first_piece; piece < cut.pieces; piece += step) {
       const place at = place_of(piece);
-      const std::size_t pair = w.pair(min(at.row_tile + warp, w.row_tiles - 1), 0, lane / 4);
-      group_cursor<Math, Bits, Span, Plain> groups(w, pair, 2 * first_pair);
-      const std::uint32_t begin = 2 * first_pair, end = 2 * last_pair;
+      const bool apart = behind && piece == first_piece;
 #pragma unroll
       for (int i = 0; i < 4 * TokenTiles; ++i) acc[i] = 0;
-      fragments a0, a1;
-      std::uint32_t s0 = 0, s1 = 0;
-
-      // Multiplies a tile from a, stage s; meanwhile decodes the next into b. Stage t, of the tile before, becomes the
-      // next one's.
-      const auto advance = [&](std::uint32_t tile, fragments& a, std::uint32_t s, fragments& b, std::uint32_t& t) {
-        const std::uint32_t done = t;
-        words packed;
-        if (tile + 1 < end) {
-          t = next_stage();
-          reader.load(t * memory::stage, packed);
+      // What the sums will be multiplied by is on its way meanwhile: token l of 32 is with lane l.
+      float token_scales[TokenTiles / 4];
+      if constexpr (Math::is_integer && !ShareK) {
+#pragma unroll
+        for (int i = 0; i < TokenTiles / 4; ++i)
+          token_scales[i] =
+              x.scale_groups == 1 ? __ldg(x.scales + min(at.token + 32 * i + lane, x.rows - 1)) : 1.0f;
+      }
+      number_pair row_scales;
+      if (Span == span_kind::whole && !ShareK)
+        row_scales = load_pair(w.scales, row_pair(piece), !Plain && w.wide_scales);
+      if (apart && warpgroup == 2) sync_threads(2, 256);
+      if constexpr (Math::is_integer) {
+        // Both operands from shared memory, as they lie there.
+        std::uint32_t before = 0;
+#pragma unroll 2
+        for (std::uint32_t tile = begin; tile < end; ++tile) {
+          const std::uint32_t s = next_stage(), x_at = base + s * memory::stage;
+          const std::uint64_t a = rows_in_memory<64>(x_at + memory::x_bytes + (warpgroup - 1) * 4 * tile_size),
+                              b = rows_in_memory<64>(x_at);
+          begin_products();
+          multiply_async(acc, a, b);
+          multiply_async(acc, a + 2, b + 2);
+          commit_products();
+          wait_products<1>();
+          if (tile != begin) release(before);
+          before = s;
+          if (apart && warpgroup == 1 && tile == begin + lead) arrive_threads(2, 256);
         }
-        bool begins = groups.enter(tile, 0, acc, a);
-        begin_products();
-        start(s, a, 0);
-        if constexpr (Span == span_kind::run) {    // half of the next is decoded beside each half
+        wait_products<0>();
+        pin(acc);
+        if (begin < end) release(before);
+      } else {
+        using fragments = std::uint32_t[2][2][4];
+        using words = typename code_reader<Math, Bits>::words;
+        fragments a0, a1;
+        std::uint32_t s0 = 0, s1 = 0;
+        // Starts the products of half h of a tile.
+        const auto start = [&](std::uint32_t s, const fragments& a, int h) {
+          const std::uint64_t b = rows_in_memory<128>(base + s * memory::stage + 64 * h);
+          multiply_async(acc, a[h][0], b, typename Math::element{});
+          multiply_async(acc, a[h][1], b + 2, typename Math::element{});
+        };
+        // Multiplies a tile from a, stage s; meanwhile decodes the next into b. Stage t, of the tile before, becomes
+        // the next one's.
+        const auto advance = [&](std::uint32_t tile, fragments& a, std::uint32_t s, fragments& b, std::uint32_t& t) {
+          const std::uint32_t done = t;
+          words packed;
+          if (tile + 1 < end) {
+            t = next_stage();
+            reader.load(t * memory::stage, packed);
+          }
+          bool begins = groups.enter(tile, 0, acc, a);
+          begin_products();
+          start(s, a, 0);
+          if constexpr (Span == span_kind::run) {    // half of the next is decoded beside each half
+            commit_products();
+            if (begins) groups.prepare();
+            wait_products<1>();
+            if (tile != begin) release(done);
+            reader.decode(packed, groups.points_of(tile + 1, 0), 0, b[0]);
+            begins = groups.enter(tile, 1, acc, a);
+            begin_products();
+          }
+          start(s, a, 1);
           commit_products();
           if (begins) groups.prepare();
-          wait_products<1>();
-          if (tile != begin) release(done);
-          reader.decode(packed, groups.points_of(tile + 1, 0), 0, b[0]);
-          begins = groups.enter(tile, 1, acc, a);
-          begin_products();
+          if constexpr (Span != span_kind::run) {
+            wait_products<1>();
+            if (tile != begin) release(done);
+            reader.decode(packed, groups.points_of(tile + 1, 0), 0, b[0]);
+          }
+          reader.decode(packed, groups.points_of(tile + 1, Span == span_kind::run ? 1 : 0), 1, b[1]);
+        };
+        groups.begin();
+        if (begin < end) {
+          words packed;
+          reader.load((s0 = next_stage()) * memory::stage, packed);
+          reader.decode(packed, groups.points_of(begin, 0), 0, a0[0]);
+          reader.decode(packed, groups.points_of(begin, Span == span_kind::run ? 1 : 0), 1, a0[1]);
         }
-        start(s, a, 1);
-        commit_products();
-        if (begins) groups.prepare();
-        if constexpr (Span != span_kind::run) {
-          wait_products<1>();
-          if (tile != begin) release(done);
-          reader.decode(packed, groups.points_of(tile + 1, 0), 0, b[0]);
-        }
-        reader.decode(packed, groups.points_of(tile + 1, Span == span_kind::run ? 1 : 0), 1, b[1]);
-      };
-      // The second warpgroup begins when the first is some tiles ahead, and stays behind: so one multiplies while the
-      // other writes its sums or multiplies them by a ratio. The first takes lead + 3 stages until then.
-      constexpr std::uint32_t lead = 2;
-      const bool apart = !ShareK && stages >= 5 && piece == first_piece && end - begin >= 8;
-      if (apart && warpgroup == 2) sync_threads(2, 256);
-      if (begin < end) {
-        words packed;
-        reader.load((s0 = next_stage()) * memory::stage, packed);
-        reader.decode(packed, groups.points_of(begin, 0), 0, a0[0]);
-        reader.decode(packed, groups.points_of(begin, Span == span_kind::run ? 1 : 0), 1, a0[1]);
-      }
 #pragma unroll 1
-      for (std::uint32_t tile = begin; tile < end; tile += 2) {
-        advance(tile, a0, s0, a1, s1);
-        advance(tile + 1, a1, s1, a0, s0);
-        if (apart && warpgroup == 1 && tile == begin + lead) arrive_threads(2, 256);
+        for (std::uint32_t tile = begin; tile < end; tile += 2) {
+          advance(tile, a0, s0, a1, s1);
+          advance(tile + 1, a1, s1, a0, s0);
+          // The first has taken lead + 3 stages by now.
+          if (apart && warpgroup == 1 && tile == begin + lead) arrive_threads(2, 256);
+        }
+        wait_products<0>();
+        pin(acc);
+        if (begin < end) release(s1);
       }
-      wait_products<0>();
-      pin(acc);
-      if (begin < end) release(s1);
 
       if constexpr (!ShareK) {
-        float2 unit = groups.now.unit;
-        if (Span == span_kind::whole)
-          unit = load_pair(w.scales, pair, !Plain && w.wide_scales).floats(!Plain && w.wide_scales);
-        const auto result = [&](int i) {    // as `finish` has it: fma with 0 is a product that nothing is fused with
-          float y = __fmaf_rn(static_cast<float>(acc[i]), i % 4 < 2 ? unit.x : unit.y, 0.0f);
-          if (Math::is_integer && x.scale_groups == 1)
-            y = __fmaf_rn(y, __ldg(x.scales + min(at.token + 8 * (i / 4) + lane % 4 * 2 + i % 2, x.rows - 1)), 0.0f);
+        const float2 unit = Span == span_kind::whole ? row_scales.floats(!Plain && w.wide_scales) : groups.now.unit;
+        // The first groups of the next piece are on their way while this one is written.
+        if (Span != span_kind::whole || !Plain)
+          groups = group_cursor<Math, Bits, Span, Plain>(
+              w, row_pair(piece + step < cut.pieces ? piece + step : piece), begin);
+        const auto factors = [&](int n) {
+          float2 f = make_float2(1.0f, 1.0f);
+          if constexpr (Math::is_integer) {
+            f.x = __shfl_sync(0xffffffffu, token_scales[n / 4], 8 * (n % 4) + lane % 4 * 2);
+            f.y = __shfl_sync(0xffffffffu, token_scales[n / 4], 8 * (n % 4) + lane % 4 * 2 + 1);
+          }
+          return f;
+        };
+        const auto result = [&](int i, float2 factor) {    // as `finish` has it: fma with 0 is a product that nothing
+          float y = __fmaf_rn(static_cast<float>(acc[i]), i % 4 < 2 ? unit.x : unit.y, 0.0f);    // is fused with
+          if (Math::is_integer) y = __fmaf_rn(y, i % 2 == 0 ? factor.x : factor.y, 0.0f);
           return y;
         };
-        write_sums<TokenTiles>(result, shared + memory::buffers_at + warp * hopper_buffer, (at.row_tile + warp) * 16,
-                               at.token, w, x, out, lane);
+        write_sums<TokenTiles>(result, factors, shared + memory::buffers_at + (warpgroup - 1) * 4 * hopper_buffer,
+                               (at.row_tile + (warpgroup - 1) * 4) * 16, at.token, w, x, out, warpgroup, thread % 128);
       } else {
         // Block r of C adds and writes token tiles n with n C / TokenTiles = r; the others put their sums of these into
         // its shared memory, where the ring was: [C][tokens][rows + 4].

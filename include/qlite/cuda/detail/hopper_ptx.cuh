@@ -160,11 +160,14 @@ QLITE_DEVICE void pin(std::uint32_t (&a)[2][4]) {
   for (int i = 0; i < 8; ++i) asm volatile("" : "+r"(a[i / 4][i % 4])::"memory");
 }
 
-/// What wgmma has to know of a matrix of 16-bit elements in shared memory: rows of 128 bytes, their 16-byte chunks c of
-/// row r at c ^ (r % 8) (the copy engine's swizzle of 128 bytes), eight rows every 1024 bytes. PTX ISA, "matrix
-/// descriptor".
-QLITE_DEVICE std::uint64_t rows_of_128_bytes(std::uint32_t address) {
-  return std::uint64_t{address >> 4} | std::uint64_t{1} << 16 | std::uint64_t{1024 >> 4} << 32 | std::uint64_t{1} << 62;
+/// What wgmma has to know of a matrix in shared memory: rows of 128 or 64 bytes, their 16-byte chunks c of row r at
+/// c ^ (r % 8) or c ^ (r / 2 % 4) (the copy engine's swizzles of as many bytes), eight rows every 1024 or 512 bytes. PTX
+/// ISA, "matrix descriptor". A product's step along k moves the address by 32 bytes.
+template <std::uint32_t RowBytes>
+QLITE_DEVICE std::uint64_t rows_in_memory(std::uint32_t address) {
+  static_assert(RowBytes == 128 || RowBytes == 64, "swizzled rows");
+  return std::uint64_t{address >> 4} | std::uint64_t{1} << 16 | std::uint64_t{8 * RowBytes >> 4} << 32 |
+         std::uint64_t{RowBytes == 128 ? 1 : 2} << 62;
 }
 
 // d [64 x N] = a [64 x 16] * b [16 x N] (+ d, if `add`). Warp w of the warpgroup holds rows 16 w ... of a and d, each
@@ -206,17 +209,17 @@ QLITE_DEVICE void multiply_async(float (&d)[128], const std::uint32_t (&a)[4], s
 QLITE_DEVICE void multiply_async(float (&d)[128], const std::uint32_t (&a)[4], std::uint64_t b, __nv_bfloat16) {
   QLITE_CUDA_WGMMA_256("bf16");
 }
-// The same of signed bytes, with 32 k.
-QLITE_DEVICE void multiply_async(std::int32_t (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, std::int8_t) {
-  asm volatile("wgmma.mma_async.sync.aligned.m64n128k32.s32.s8.s8 {" QLITE_CUDA_0_63 "}, {%64, %65, %66, %67}, %68, 1;"
+// The same of signed bytes, with 32 k; a too is in shared memory.
+QLITE_DEVICE void multiply_async(std::int32_t (&d)[64], std::uint64_t a, std::uint64_t b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k32.s32.s8.s8 {" QLITE_CUDA_0_63 "}, %64, %65, 1;"
                : QLITE_CUDA_D64("+r", 0)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+               : "l"(a), "l"(b));
 }
-QLITE_DEVICE void multiply_async(std::int32_t (&d)[128], const std::uint32_t (&a)[4], std::uint64_t b, std::int8_t) {
+QLITE_DEVICE void multiply_async(std::int32_t (&d)[128], std::uint64_t a, std::uint64_t b) {
   asm volatile("wgmma.mma_async.sync.aligned.m64n256k32.s32.s8.s8 {" QLITE_CUDA_0_63 ", " QLITE_CUDA_64_127
-               "}, {%128, %129, %130, %131}, %132, 1;"
+               "}, %128, %129, 1;"
                : QLITE_CUDA_D64("+r", 0), QLITE_CUDA_D64("+r", 64)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+               : "l"(a), "l"(b));
 }
 #undef QLITE_CUDA_WGMMA_256
 #undef QLITE_CUDA_WGMMA_128

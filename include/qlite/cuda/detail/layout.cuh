@@ -25,11 +25,14 @@
 //     (w & 0x000f000f) is the pair j = 0, 1 of row g; 0x00f000f0 that of row g + 8; shifted by 8, the pairs j = 2, 3.
 //     (w & 0x0f0f0f0f) are the bytes j = 0, 2, 1, 3 of row g.
 //
-//   int8: a tile is 2 planes, one for each h, of 32 lanes x 16 bytes; word 2 e + r of a lane holds 4 codes
+//   int8: a tile is 2 planes, one for rows g and one for rows g + 8, of 32 lanes x 16 bytes; word 2 h + e of a lane
+//   holds 4 codes
 //
 //     byte      3        2        1        0
-//     row       g + 8 r for all
 //     j         3        1        2        0
+//
+//     So the 64 bytes of a row lie together, in the order of k that INT8 activations have (detail/operands.cuh): tiles
+//     are what wgmma takes from shared memory as they are.
 //
 // Codes are stored as in the canonical form (int4: code + 8 if symmetric; int8: signed bytes). The padding of the last
 // row tile and of the last k tile is 0. Scales of padding rows are 0.
@@ -99,7 +102,7 @@ __host__ __device__ inline __attribute__((always_inline)) code_place place_in_ti
   const unsigned g = row % 8, r = row / 8, t = k / 8 % 4, h = k / 32, e = k / 4 % 2, j = k % 4;
   const unsigned lane = 4 * g + t, swapped = (j == 1 ? 2u : j == 2 ? 1u : j);    // 0, 2, 1, 3
   if (Bits == 4) return {16 * lane + 4 * (2 * h + e) + swapped, r};
-  return {512 * h + 16 * lane + 4 * (2 * e + r) + swapped, 0};
+  return {512 * r + 16 * lane + 4 * (2 * h + e) + swapped, 0};
 }
 
 }    // namespace detail

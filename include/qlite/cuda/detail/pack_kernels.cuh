@@ -33,10 +33,10 @@ __global__ void __launch_bounds__(256) pack_codes(canonical_pointers q, tile_lay
     const std::size_t row0 = tile / t.col_tiles * tile_rows, col0 = tile % t.col_tiles * tile_cols;
     const auto w = static_cast<unsigned>(word);
     const unsigned lane = w / 4 % 32, g = lane / 4, lane_t = lane % 4;
-    const unsigned h = Bits == 4 ? w % 4 / 2 : w / 128, e = Bits == 4 ? w % 2 : w % 4 / 2;
+    const unsigned h = w % 4 / 2, e = w % 2;
     std::uint32_t value = 0;
     for (unsigned r = 0; r < 2; ++r) {
-      if (Bits == 8 && r != w % 2) continue;
+      if (Bits == 8 && r != w / 128) continue;
       for (unsigned j = 0; j < 4; ++j) {
         const unsigned k = 32 * h + 8 * lane_t + 4 * e + j;
         if (row0 + g + 8 * r >= t.rows || col0 + k >= t.cols) continue;
