@@ -93,10 +93,12 @@ TEST_CASE("W4A16, float16") {
   check<channel_offset<ql::int4>, ql::float16>(30);
   check<tensor<ql::int4>, ql::float16>(30);
   check<fixed_groups<ql::int4>, ql::float16>(30);
+  check<groups_of_32<ql::int4>, ql::float16>(60);
 }
 TEST_CASE("W4A16, bfloat16") {
   check<grouped<ql::int4>, ql::bfloat16>(60);
   check<channel_asymmetric<ql::int4>, ql::bfloat16>(40);
+  check<groups_of_32_asymmetric<ql::int4>, ql::bfloat16>(60);
 }
 TEST_CASE("W8A16, float16") {
   check<grouped_asymmetric<ql::int8>, ql::float16>(60);
