@@ -63,7 +63,9 @@ struct number_source {
 #pragma unroll
       for (int r = 0; r < RowTiles; ++r) {
         to[r].scale[h] = load_pair(scales[r] + std::size_t{group} * scale_step, 0, !Plain && w.wide_scales);
-        if (!Plain && w.zeros != nullptr)
+        if (Plain) continue;
+        to[r].zeros[h] = w.bias * 0x0101u;    // what stands for zero points where there are none
+        if (w.zeros != nullptr)
           to[r].zeros[h] = __ldg(reinterpret_cast<const unsigned short*>(zeros[r] + std::size_t{own} * zero_step));
       }
     }
@@ -110,8 +112,7 @@ struct warp_product {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         typename Math::zeros z = no_zeros;
-        if (!Plain && w.zeros != nullptr)
-          z = Math::template make_zeros<Bits>(numbers[r].zeros[spans_of_tile<Span> == 2 ? h : 0]);
+        if (!Plain) z = Math::template make_zeros<Bits>(numbers[r].zeros[spans_of_tile<Span> == 2 ? h : 0]);
         Math::decode(raw[r], h, z, a[r][h]);
       }
     const std::uint32_t k = col_tile * static_cast<std::uint32_t>(tile_cols);
