@@ -7,4 +7,3 @@ using qlite::bfloat16;
 
 QLITE_TEST_PRODUCT(false, grouped<code>, bfloat16, float)
 QLITE_TEST_PRODUCT(false, channel_asymmetric<code>, bfloat16, float)
-QLITE_TEST_PRODUCT(false, groups_of_32_asymmetric<code>, bfloat16, float)
