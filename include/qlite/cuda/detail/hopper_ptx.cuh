@@ -54,8 +54,6 @@ QLITE_DEVICE void store_transposed(std::uint32_t address, const std::uint32_t (&
 /// x, in a way that the assembler does not see through: it would rather compute x anew in every step of a loop than
 /// give it one of the many registers that a consumer has.
 QLITE_DEVICE std::uint32_t keep(std::uint32_t x) { return __shfl_sync(0xffffffffu, x, threadIdx.x % 32); }
-/// Brings what lies at p to the L2.
-QLITE_DEVICE void fetch_ahead(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 QLITE_DEVICE float reciprocal(float x) {
   float r;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
@@ -163,8 +161,8 @@ QLITE_DEVICE void pin(std::uint32_t (&a)[2][4]) {
 }
 
 /// What wgmma has to know of a matrix in shared memory: rows of 128 or 64 bytes, their 16-byte chunks c of row r at
-/// c ^ (r % 8) or c ^ (r / 2 % 4) (the copy engine's swizzles of as many bytes), eight rows every 1024 or 512 bytes.
-/// PTX ISA, "matrix descriptor". A product's step along k moves the address by 32 bytes.
+/// c ^ (r % 8) or c ^ (r / 2 % 4) (the copy engine's swizzles of as many bytes), eight rows every 1024 or 512 bytes. PTX
+/// ISA, "matrix descriptor". A product's step along k moves the address by 32 bytes.
 template <std::uint32_t RowBytes>
 QLITE_DEVICE std::uint64_t rows_in_memory(std::uint32_t address) {
   static_assert(RowBytes == 128 || RowBytes == 64, "swizzled rows");
