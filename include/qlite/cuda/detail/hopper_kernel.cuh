@@ -398,8 +398,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       if constexpr (Math::is_integer && !ShareK) {
 #pragma unroll
         for (int i = 0; i < TokenTiles / 4; ++i)
-          token_scales[i] =
-              x.scale_groups == 1 ? __ldg(x.scales + min(at.token + 32 * i + lane, x.rows - 1)) : 1.0f;
+          token_scales[i] = x.scale_groups == 1 ? __ldg(x.scales + min(at.token + 32 * i + lane, x.rows - 1)) : 1.0f;
       }
       number_pair row_scales;
       if (Span == span_kind::whole && !ShareK)
@@ -490,8 +489,8 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
         const float2 unit = Span == span_kind::whole ? row_scales.floats(!Plain && w.wide_scales) : groups.now.unit;
         // The first groups of the next piece are on their way while this one is written.
         if (Span != span_kind::whole || !Plain)
-          groups = group_cursor<Math, Bits, Span, Plain>(
-              w, row_pair(piece + step < cut.pieces ? piece + step : piece), begin);
+          groups = group_cursor<Math, Bits, Span, Plain>(w, row_pair(piece + step < cut.pieces ? piece + step : piece),
+                                                         begin);
         const auto factors = [&](int n) {
           float2 f = make_float2(1.0f, 1.0f);
           if constexpr (Math::is_integer) {

@@ -161,8 +161,8 @@ QLITE_DEVICE void pin(std::uint32_t (&a)[2][4]) {
 }
 
 /// What wgmma has to know of a matrix in shared memory: rows of 128 or 64 bytes, their 16-byte chunks c of row r at
-/// c ^ (r % 8) or c ^ (r / 2 % 4) (the copy engine's swizzles of as many bytes), eight rows every 1024 or 512 bytes. PTX
-/// ISA, "matrix descriptor". A product's step along k moves the address by 32 bytes.
+/// c ^ (r % 8) or c ^ (r / 2 % 4) (the copy engine's swizzles of as many bytes), eight rows every 1024 or 512 bytes.
+/// PTX ISA, "matrix descriptor". A product's step along k moves the address by 32 bytes.
 template <std::uint32_t RowBytes>
 QLITE_DEVICE std::uint64_t rows_in_memory(std::uint32_t address) {
   static_assert(RowBytes == 128 || RowBytes == 64, "swizzled rows");
