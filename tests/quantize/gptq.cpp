@@ -83,15 +83,16 @@ struct published_options {
 
 // One run of GPTQ (IST-DASLab/gptq, gptq.py, fasterquant) on one row, in double: damping, inverse of the Hessian, its
 // upper Cholesky factor, blocks of 128 columns with lazy updates of those behind. What it rounds and what it rounds to.
+// `whole` is the row before weights of dead columns were set to 0: what a scale for all of it is chosen from.
 struct published_row {
   std::vector<double> before;    // the rounding, in the matrix's order of columns
   std::vector<int> codes;
   std::vector<group_numbers> groups;
 };
 template <class Scheme>
-published_row published(std::vector<double> w, const wide& Hinv /* upper factor, permuted */,
-                        const std::vector<std::size_t>& order, std::size_t group_size, scale_choice rule,
-                        const published_options& options) {
+published_row published(std::vector<double> w, const std::vector<double>& whole,
+                        const wide& Hinv /* upper factor, permuted */, const std::vector<std::size_t>& order,
+                        std::size_t group_size, scale_choice rule, const published_options& options) {
   const std::size_t n = w.size();
   published_row out;
   out.before.resize(n);
@@ -105,7 +106,8 @@ published_row published(std::vector<double> w, const wide& Hinv /* upper factor,
   };
   const bool ahead = options.static_groups || options.act_order || out.groups.size() == 1;
   if (ahead)
-    for (std::size_t g = 0; g < out.groups.size(); ++g) out.groups[g] = fit_from(w, g * group_size);
+    for (std::size_t g = 0; g < out.groups.size(); ++g)
+      out.groups[g] = fit_from(ql::detail::scheme_traits<Scheme>::grouped ? w : whole, g * group_size);
   std::vector<double> v(n);
   for (std::size_t k = 0; k < n; ++k) v[k] = w[order[k]];
   for (std::size_t begin = 0; begin < n; begin += 128) {
@@ -197,9 +199,12 @@ double compare(random_source& random, const published_options& options, std::siz
 
   std::size_t equal = 0;
   for (std::size_t r = 0; r < n; ++r) {
-    std::vector<double> w(k);
-    for (std::size_t c = 0; c < k; ++c) w[c] = options.zero_dead && is_dead[c] ? 0.0 : W.value(r, c);
-    const published_row row = published<Scheme>(w, upper, order, group_size, choice_of_scale<rule>, options);
+    std::vector<double> w(k), whole(k);
+    for (std::size_t c = 0; c < k; ++c) {
+      whole[c] = W.value(r, c);
+      w[c] = options.zero_dead && is_dead[c] ? 0.0 : whole[c];
+    }
+    const published_row row = published<Scheme>(w, whole, upper, order, group_size, choice_of_scale<rule>, options);
     bool same = true;
     for (std::size_t i = 0; i < k && same; ++i) {
       const std::size_t c = order[i], g = c / group_size;
@@ -282,7 +287,25 @@ TEST_CASE("reference mode: the codes of the published algorithm, run in double")
   CHECK(equal_rows<ql::scheme<ql::int4, group<32>, ql::symmetric, float>>(8, stale) > mostly);
   CHECK(equal_rows<ql::scheme<ql::int4, group<128>, ql::asymmetric, float>>(8, stale) > mostly);
   CHECK(equal_rows<ql::scheme<ql::int4, ql::per_channel, ql::symmetric, float>>(8, stale) > mostly);
+  CHECK(equal_rows<ql::scheme<ql::int4, ql::per_channel, ql::asymmetric, float>>(8, stale) > mostly);
   CHECK(equal_rows<ql::scheme<ql::int8, any_group, ql::symmetric, float>>(8, stale) > mostly);
+}
+
+TEST_CASE("reference mode: the scale of a row is chosen before dead columns are set to 0, that of a group after") {
+  const float w[2] = {1.0f, 4.0f}, x[2] = {1.0f, 0.0f};
+  const ql::matrix_view<const float> W{w, 1, 2};
+  ql::hessian H(2);
+  H.observe(ql::matrix_view<const float>{x, 1, 2});
+  ql::gptq<ql::basic_rtn<ql::scale_rule::absmax_wide>> method(H);
+  method.groups = ql::gptq_groups::reference;
+  const auto row = ql::quantize<ql::scheme<ql::int4, ql::per_channel, ql::symmetric, float>>(W, method);
+  CHECK(row.scale(0, 0) == 4.0f / 7.5f);
+  CHECK(row.code(0, 0) == 2);    // 1.875 steps
+  CHECK(row.code(0, 1) == 0);
+  const auto groups = ql::quantize<ql::scheme<ql::int4, group<2>, ql::symmetric, float>>(W, method);
+  CHECK(groups.scale(0, 0) == 1.0f / 7.5f);
+  CHECK(groups.code(0, 0) == 7);
+  CHECK(groups.code(0, 1) == 0);
 }
 
 TEST_CASE("fresh groups, static groups and act-order agree with the published algorithm extended by them") {

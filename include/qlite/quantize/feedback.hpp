@@ -29,7 +29,7 @@ struct feedback_factor {
 
 struct feedback_plan {
   const std::size_t* order = nullptr;     ///< the column that is rounded k-th
-  const std::size_t* zeroed = nullptr;    ///< columns, not 0 where the weights count as 0
+  const std::size_t* zeroed = nullptr;    ///< columns, not 0 where the weights count as 0 (but for the scale of a row)
   feedback_factor factor{{nullptr, 0}};
   fit_time timing = fit_time::before;
 };
@@ -160,7 +160,9 @@ class feedback_rows_of {
   bool fit_columns(std::size_t col) {
     const std::size_t n = min_of(group_, n_ - col), g = col / group_;
     for (std::size_t r = begin_; r < end_; ++r) {
-      for (std::size_t c = 0; c < n; ++c) s_.group[c] = weight(r, col + c);
+      // As published: the scale of a whole row is chosen before weights are set to 0, those of groups after.
+      for (std::size_t c = 0; c < n; ++c)
+        s_.group[c] = traits::grouped ? weight(r, col + c) : element<T>::load(W_(r, col + c));
       if (plan_.timing != fit_time::before) {
         const float* const change = s_.changes + (r - begin_) / tile_rows * reach_ * tile_rows +
                                     (col - first_change_) * tile_rows + (r - begin_) % tile_rows;

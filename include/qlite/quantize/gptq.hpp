@@ -37,7 +37,7 @@ struct gptq_report {
 ///                  weights, so that no g_idx is needed when the weights are used
 ///     groups       see gptq_groups; act_order implies `original`
 ///     dead columns (inputs always 0) are rounded on their own. `reference` sets them to 0 and counts their H_kk as 1
-///                  in the mean, as the published code does
+///                  in the mean, as the published code does; per_channel scales are chosen before that
 ///
 /// Any scheme; per_tensor and per_channel scales always come from the original weights. Products of floats are summed
 /// in double in a fixed order: the same bits on every target and with any number of threads.
