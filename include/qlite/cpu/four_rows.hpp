@@ -12,7 +12,60 @@
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
 
-/// With vectors of 512 bits where F has them, else of 256. Codes are those of store_codes (cpu/simd.hpp).
+/// What four_rows needs of vectors of `Size` floats: those of F, which may be narrower than the flags allow.
+template <std::size_t Size>
+struct row_vector;
+template <>
+struct row_vector<8> {
+  using type = __m256i;
+  QLITE_INLINE static __m128i folded(type a) noexcept {
+    return _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  }
+  QLITE_INLINE static type larger(type a, type b) noexcept { return _mm256_max_epi32(a, b); }
+  QLITE_INLINE static type bits(__m256 a) noexcept { return _mm256_castps_si256(a); }
+  QLITE_INLINE static type nearest(__m256 a) noexcept {
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(127.0f), _mm256_max_ps(_mm256_set1_ps(-127.0f), a)));
+  }
+  QLITE_INLINE static type packed(type a, type b, type c, type d) noexcept {
+    return _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+  }
+  template <std::size_t I>
+  QLITE_INLINE static __m128i lane(type v) noexcept {
+    return _mm256_extracti128_si256(v, I);
+  }
+  /// Sums of four bytes each.
+  QLITE_INLINE static type sums_of(type codes) noexcept {
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), codes), _mm256_set1_epi16(1));
+  }
+  QLITE_INLINE static type add(type a, type b) noexcept { return _mm256_add_epi32(a, b); }
+};
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+template <>
+struct row_vector<16> {
+  using type = __m512i;
+  QLITE_INLINE static __m128i folded(type a) noexcept {
+    return row_vector<8>::folded(_mm256_max_epi32(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1)));
+  }
+  QLITE_INLINE static type larger(type a, type b) noexcept { return _mm512_max_epi32(a, b); }
+  QLITE_INLINE static type bits(__m512 a) noexcept { return _mm512_castps_si512(a); }
+  QLITE_INLINE static type nearest(__m512 a) noexcept {
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127.0f), _mm512_max_ps(_mm512_set1_ps(-127.0f), a)));
+  }
+  QLITE_INLINE static type packed(type a, type b, type c, type d) noexcept {
+    return _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+  }
+  template <std::size_t I>
+  QLITE_INLINE static __m128i lane(type v) noexcept {
+    return _mm512_extracti32x4_epi32(v, I);
+  }
+  QLITE_INLINE static type sums_of(type codes) noexcept {
+    return _mm512_madd_epi16(_mm512_maddubs_epi16(_mm512_set1_epi8(1), codes), _mm512_set1_epi16(1));
+  }
+  QLITE_INLINE static type add(type a, type b) noexcept { return _mm512_add_epi32(a, b); }
+};
+#endif
+
+/// Codes are those of store_codes (cpu/simd.hpp).
 template <class F>
 struct four_rows {
   static constexpr std::size_t units = 16 / 4;    // of four columns, in 16 columns
@@ -76,70 +129,33 @@ struct four_rows {
   }
 
  private:
-#if defined(__AVX512F__)
-  static constexpr std::size_t vectors = 1;
-  using vector = __m512i;
+  using ops = row_vector<F::size>;
+  using vector = typename ops::type;
+  static constexpr std::size_t vectors = F::count;
+
   QLITE_INLINE static __m128i folded(const F& a) noexcept {
-    const __m512i v = _mm512_castps_si512(static_cast<__m512>(a.v[0]));
-    const __m256i half = _mm256_max_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
-    return _mm_max_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    vector most = ops::bits(a.v[0]);
+    repeat<vectors - 1>([&](auto i) QLITE_LAMBDA { most = ops::larger(most, ops::bits(a.v[i + 1])); });
+    return ops::folded(most);
   }
-  QLITE_INLINE static vector nearest(const F& a, std::size_t i) noexcept {
-    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127.0f), _mm512_max_ps(_mm512_set1_ps(-127.0f), a.v[i])));
-  }
-  QLITE_INLINE static vector packed(vector a, vector b, vector c, vector d) noexcept {
-    return _mm512_packs_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
-  }
-  template <std::size_t I>
-  QLITE_INLINE static __m128i lane(vector v) noexcept {
-    return _mm512_extracti32x4_epi32(v, I);
-  }
-  /// Sums of four bytes each.
-  QLITE_INLINE static vector sums_of(vector codes) noexcept {
-    return _mm512_madd_epi16(_mm512_maddubs_epi16(_mm512_set1_epi8(1), codes), _mm512_set1_epi16(1));
-  }
-  QLITE_INLINE static vector add(vector a, vector b) noexcept { return _mm512_add_epi32(a, b); }
-#else
-  static constexpr std::size_t vectors = 2;
-  using vector = __m256i;
-  QLITE_INLINE static __m128i folded(const F& a) noexcept {
-    const __m256i most = _mm256_max_epi32(_mm256_castps_si256(static_cast<__m256>(a.v[0])),
-                                          _mm256_castps_si256(static_cast<__m256>(a.v[1])));
-    return _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
-  }
-  QLITE_INLINE static vector nearest(const F& a, std::size_t i) noexcept {
-    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(127.0f), _mm256_max_ps(_mm256_set1_ps(-127.0f), a.v[i])));
-  }
-  QLITE_INLINE static vector packed(vector a, vector b, vector c, vector d) noexcept {
-    return _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-  }
-  template <std::size_t I>
-  QLITE_INLINE static __m128i lane(vector v) noexcept {
-    return _mm256_extracti128_si256(v, I);
-  }
-  QLITE_INLINE static vector sums_of(vector codes) noexcept {
-    return _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), codes), _mm256_set1_epi16(1));
-  }
-  QLITE_INLINE static vector add(vector a, vector b) noexcept { return _mm256_add_epi32(a, b); }
-#endif
   static constexpr std::size_t lanes = units / vectors;
 
   struct sums {
     vector v{};
     QLITE_INLINE __m128i total() const noexcept {
       __m128i sum = _mm_setzero_si128();
-      repeat<lanes>([&](auto i) QLITE_LAMBDA { sum = _mm_add_epi32(sum, lane<i>(v)); });
+      repeat<lanes>([&](auto i) QLITE_LAMBDA { sum = _mm_add_epi32(sum, ops::template lane<i>(v)); });
       return sum;
     }
   };
 
   QLITE_INLINE static void store(const F (&values)[4], std::byte* to, std::size_t stride, sums& all) noexcept {
     repeat<vectors>([&](auto i) QLITE_LAMBDA {
-      const vector codes =
-          packed(nearest(values[0], i), nearest(values[1], i), nearest(values[2], i), nearest(values[3], i));
-      all.v = add(all.v, sums_of(codes));
+      const vector codes = ops::packed(ops::nearest(values[0].v[i]), ops::nearest(values[1].v[i]),
+                                       ops::nearest(values[2].v[i]), ops::nearest(values[3].v[i]));
+      all.v = ops::add(all.v, ops::sums_of(codes));
       repeat<lanes>([&](auto j) QLITE_LAMBDA {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + (i * lanes + j) * stride), lane<j>(codes));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(to + (i * lanes + j) * stride), ops::template lane<j>(codes));
       });
     });
   }
