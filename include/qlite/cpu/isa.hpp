@@ -116,28 +116,43 @@ QLITE_INLINE void store_part(F y, T* p, std::size_t count) noexcept {
 
 inline constexpr std::size_t no_limit = ~std::size_t{0};
 
-/// How far ahead of what they read kernels ask for packed weights, in bytes of a stream.
-inline constexpr std::size_t prefetch_distance = 12288;
+/// What a tile asks for while it reads its strips, a line for each of theirs: packed weights some way ahead in the same
+/// stream, or a part of the strips that come next, if other rows read this tile's strips too. (They lie in the L2 cache
+/// after the first of them, and memory would rest until the last.)
+struct prefetch_plan {
+  std::size_t ahead = 12288;    // bytes from the first line; what is before it, as a number that wraps
+  unsigned part = 0;            // over a whole strip come 2^-part of another
+};
 
-/// Asks for the line `ahead` bytes on, in this strip or another.
-QLITE_INLINE void prefetch_line(const std::byte* line, std::size_t ahead = prefetch_distance) noexcept {
-  // as a number: the address may lie outside of the matrix, which only a prefetch may
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(line) + ahead), 0, 2);    // L2
-}
-
-/// Where the strips lie that a tile reads side by side.
+/// Where the strips lie that a tile reads side by side, and what it asks for meanwhile.
 template <std::size_t Strips>
 struct strip_stream {
-  std::size_t bytes;       // of a strip
-  const std::byte* end;    // of the first
+  std::size_t bytes;    // of a strip
 
-  /// Asks for a line of each, some way ahead of this one of the first.
+  QLITE_INLINE strip_stream(const std::byte* weights, std::size_t strip_bytes, prefetch_plan plan) noexcept
+      : bytes(strip_bytes),
+        begin_(weights),
+        // as a number: the address may lie outside of the matrix, which only a prefetch may
+        ahead_(reinterpret_cast<std::uintptr_t>(weights) + plan.ahead),
+        part_(plan.part),
+        turn_(plan.ahead < strip_bytes ? strip_bytes - plan.ahead : no_limit) {}
+
+  /// Asks for a line of each for this one of the first.
   QLITE_INLINE void prefetch(const std::byte* w) const noexcept {
-    std::size_t ahead = prefetch_distance;
+    const auto done = static_cast<std::size_t>(w - begin_);
+    std::uintptr_t line = ahead_ + (done >> part_);
     // Behind a strip lies another of this tile; what comes next lies behind them all.
-    if (Strips > 1 && end - w <= static_cast<std::ptrdiff_t>(ahead)) ahead += (Strips - 1) * bytes;
-    repeat<Strips>([&](auto s) QLITE_LAMBDA { prefetch_line(w, ahead + s * bytes); });
+    if (Strips > 1 && done >= turn_) line += (Strips - 1) * bytes;
+    repeat<Strips>([&](auto s) QLITE_LAMBDA {
+      __builtin_prefetch(reinterpret_cast<const void*>(line + s * bytes), 0, 2);    // L2
+    });
   }
+
+ private:
+  const std::byte* begin_;
+  std::uintptr_t ahead_;
+  unsigned part_;
+  std::size_t turn_;
 };
 
 template <class Backend, class = void>

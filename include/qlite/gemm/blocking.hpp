@@ -28,6 +28,7 @@ struct output {
     for (std::size_t m = 0; m < rows; ++m) {
       const auto* const line = reinterpret_cast<const std::byte*>(y.row(row + m) + column);
       for (std::size_t i = 0; i < bytes; i += cache_line) __builtin_prefetch(line + i, 1);
+      __builtin_prefetch(line + bytes - 1, 1);    // where Y does not begin with a line: one line more
     }
   }
 
@@ -105,10 +106,35 @@ QLITE_INLINE void run_tasks(Executor& executor, std::size_t tasks, const F& f) {
     executor.parallel_for(tasks, f);
 }
 
+/// What the tiles of an item ask for: the first for its own strips, the others together for those of the next item.
+class next_strips {
+ public:
+  QLITE_INLINE next_strips(const work_plan& work, std::size_t item, std::size_t last, std::size_t strip_bytes,
+                           std::size_t tile_rows) noexcept
+      : strip_bytes_(strip_bytes), tile_rows_(tile_rows) {
+    if (item == last) return;
+    const slice rows = work.rows_of(item);
+    const std::size_t others = ceil_div(rows.end - rows.begin, tile_rows) - 1;
+    while (std::size_t{2} << part_ <= others) ++part_;    // an equal part each, for as many of them as a power of two
+    tiles_ = std::size_t{1} << part_;
+    distance_ = (work.strips_of(item + 1).begin - work.strips_of(item).begin) * strip_bytes;
+  }
+  /// For the tile that begins with this row of the item.
+  QLITE_INLINE prefetch_plan of(std::size_t row) const noexcept {
+    const std::size_t tile = row / tile_rows_;
+    if (tile == 0 || tile > tiles_) return {};
+    return {distance_ + ((tile - 1) * strip_bytes_ >> part_), part_};
+  }
+
+ private:
+  std::size_t strip_bytes_, tile_rows_, tiles_ = 0, distance_ = 0;
+  unsigned part_ = 0;
+};
+
 /// A few strips after the other, for each all rows of the block. Tiles read the packed strips, which stay in the L2
 /// cache for all of them; nibbles are split in registers, which costs three instructions for two units and as many rows
 /// as a tile has. (Panels of decoded codes were slower: benchmarks/NOTES.md.) `args_of` makes a tile's arguments of its
-/// strips, first row, number of rows and scratch.
+/// strips, first row, number of rows, scratch and what to ask for.
 template <class Function, class Out, class Executor, class Args>
 inline void strips_gemm(const strip_tiles<Function>& set, const work_plan& work, const packed_data& w, const Out& out,
                         Executor& executor, const Args& args_of) {
@@ -117,13 +143,15 @@ inline void strips_gemm(const strip_tiles<Function>& set, const work_plan& work,
     alignas(cache_line) float tile[largest_tile];
     for (std::size_t item = items.begin; item < items.end; ++item) {
       const slice rows = work.rows_of(item), strips = work.strips_of(item);
+      const next_strips next(work, item, items.end - 1, w.shape.strip_bytes, set.one.tiles[0].rows);
       for (std::size_t row = rows.begin, count; row < rows.end; row += count) {
         const auto& tile_of = set.one.pick(rows.end - row);
         count = min_of(tile_of.rows, rows.end - row);
         const std::size_t some = strips.end - strips.begin == set.strips ? set.together(rows.end - row) : 1;
         for (std::size_t strip = strips.begin; strip < strips.end; strip += some) {
           out.prefetch(count, some, row, strip);
-          (some == 1 ? tile_of.run : set.several)(args_of(w.data + strip * w.shape.strip_bytes, row, count, tile));
+          (some == 1 ? tile_of.run : set.several)(
+              args_of(w.data + strip * w.shape.strip_bytes, row, count, tile, next.of(row - rows.begin)));
           out.store(tile, some, count, some, row, strip);
         }
       }
@@ -137,9 +165,10 @@ inline void integer_gemm(const integer_kernels& set, const packed_data& w, const
                          const Out& out, Executor& executor, std::size_t concurrency) {
   const work_plan work(m, x.row_bytes, w.shape.strips, set.together(m), concurrency);
   strips_gemm(set, work, w, out, executor,
-              [&](const std::byte* strips, std::size_t row, std::size_t, float* tile) QLITE_LAMBDA {
-                return integer_tile_args{strips, &w.shape, x.panel(row), tile};
-              });
+              [&](const std::byte* strips, std::size_t row, std::size_t, float* tile, prefetch_plan prefetch)
+                  QLITE_LAMBDA {
+                    return integer_tile_args{strips, &w.shape, x.panel(row), tile, prefetch};
+                  });
 }
 
 /// Lines of a strip that are decoded into one panel of floats.
@@ -167,8 +196,9 @@ template <class Out, class Executor>
 inline void float_gemm_few(const float_kernels& set, const float_plan& plan, const packed_data& w, const float_rows& x,
                            const Out& out, Executor& executor) {
   strips_gemm(set.few, plan.work, w, out, executor,
-              [&](const std::byte* strips, std::size_t row, std::size_t count, float* tile) QLITE_LAMBDA {
-                return float_direct_args{strips, &w.shape, {x.data + row * x.stride, x.stride}, count, tile};
+              [&](const std::byte* strips, std::size_t row, std::size_t count, float* tile,
+                  prefetch_plan prefetch) QLITE_LAMBDA {
+                return float_direct_args{strips, &w.shape, {x.data + row * x.stride, x.stride}, count, tile, prefetch};
               });
 }
 

@@ -25,6 +25,7 @@ struct float_direct_args {
   float_rows x;
   std::size_t rows;    // a tile may have more and repeats the last
   float* out;          // [tile rows][strips * 16]
+  prefetch_plan prefetch;
 };
 using float_direct_function = void (*)(const float_direct_args&);
 
@@ -122,7 +123,7 @@ struct float_direct_tile {
 
   static void apply(const float_direct_args& args) {
     const strip_shape& shape = *args.shape;
-    const strip_stream<Strips> all{shape.strip_bytes, args.weights + shape.strip_bytes};
+    const strip_stream<Strips> all(args.weights, shape.strip_bytes, args.prefetch);
     float* first = args.out;
     const auto out = [&first](std::size_t s, std::size_t m)
                          QLITE_LAMBDA { return first + (m * Strips + s) * strip_rows; };

@@ -29,6 +29,7 @@ struct integer_tile_args {
   const strip_shape* shape;
   const std::byte* x;    // one panel, of as many rows as the tile
   float* out;            // [rows][strips * 16]
+  prefetch_plan prefetch;
 };
 using integer_tile_function = void (*)(const integer_tile_args&);
 
@@ -230,7 +231,7 @@ struct integer_tile {
 
   static void apply(const integer_tile_args& args) {
     const strip_shape& shape = *args.shape;
-    const strips all{shape.strip_bytes, args.weights + shape.strip_bytes};
+    const strips all(args.weights, shape.strip_bytes, args.prefetch);
     const std::byte* x = args.x;
     float* first = args.out;
     const auto out = [&first](std::size_t s, std::size_t m)
