@@ -4,6 +4,7 @@
 // even, whatever the rounding mode; subnormal operands and results count as 0.
 #pragma once
 
+#include <qlite/core/view.hpp>
 #include <qlite/cpu/avx512.hpp>
 
 #if defined(__AVX512BF16__) && defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && \
@@ -61,16 +62,44 @@ struct isa<cpu::avx512_bf16> : isa<cpu::avx512_vnni> {
 #endif
   }
 
-  /// Numbers of X that copy_pairs takes at a time.
-  static constexpr std::size_t pair_block = 32;
+  /// Numbers of a row of X that copy_pairs takes at a time, and rows that copy_pair_rows does.
+  static constexpr std::size_t pair_block = 32, pair_rows = 8;
   /// In the order of the decoder: k, or for nibbles, of every eight those of even k first.
   template <bool Nibbles>
+  QLITE_INLINE static __m512i in_order(const bfloat16* x) noexcept {
+    const __m512i v = _mm512_loadu_si512(x);
+    if constexpr (!Nibbles) return v;
+    return _mm512_shuffle_epi8(
+        v, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15)));
+  }
+  template <bool Nibbles>
   QLITE_INLINE static void copy_pairs(const bfloat16* x, void* to) noexcept {
-    __m512i v = _mm512_loadu_si512(x);
-    if constexpr (Nibbles)
-      v = _mm512_shuffle_epi8(
-          v, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15)));
-    _mm512_storeu_si512(to, v);
+    _mm512_storeu_si512(to, in_order<Nibbles>(x));
+  }
+  /// The same of eight rows from column k on, each pair of all rows side by side; the last stands for missing ones.
+  template <bool Nibbles>
+  QLITE_INLINE static void copy_pair_rows(matrix_view<const bfloat16> x, std::size_t k, float* to) noexcept {
+    const auto row = [&](std::size_t m) QLITE_LAMBDA { return in_order<Nibbles>(x.row(min_of(m, x.rows() - 1)) + k); };
+    // 16-byte lane l of four[h][j]: pair 4 l + j of rows 4 h to 4 h + 3
+    __m512i four[2][4];
+    for (std::size_t h = 0; h < 2; ++h) {
+      const __m512i a = row(4 * h), b = row(4 * h + 1), c = row(4 * h + 2), d = row(4 * h + 3);
+      const __m512i ab = _mm512_unpacklo_epi32(a, b), ab_high = _mm512_unpackhi_epi32(a, b);
+      const __m512i cd = _mm512_unpacklo_epi32(c, d), cd_high = _mm512_unpackhi_epi32(c, d);
+      four[h][0] = _mm512_unpacklo_epi64(ab, cd), four[h][1] = _mm512_unpackhi_epi64(ab, cd);
+      four[h][2] = _mm512_unpacklo_epi64(ab_high, cd_high), four[h][3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+    }
+    for (std::size_t j = 0; j < 4; ++j) {
+      const auto store = [&](std::size_t pair, __m256i v) QLITE_LAMBDA {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + pair * pair_rows), v);
+      };
+      const __m512i front =
+          _mm512_permutex2var_epi64(four[0][j], _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11), four[1][j]);
+      const __m512i back =
+          _mm512_permutex2var_epi64(four[0][j], _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), four[1][j]);
+      store(j, _mm512_castsi512_si256(front)), store(4 + j, _mm512_extracti64x4_epi64(front, 1));
+      store(8 + j, _mm512_castsi512_si256(back)), store(12 + j, _mm512_extracti64x4_epi64(back, 1));
+    }
   }
 
   template <code_kind C, int Zero, bool Zeros>

@@ -32,6 +32,7 @@
 //   pair_decoder<C, Z, has zero points>  pairs_per_line; zeros, load_zeros(z[16]); codes<P>(word, zeros): pair P of it
 //   load_pair<strips>(x), dot_pairs(sum, w, x)
 //   pair_block, copy_pairs<nibbles>(x, to)    numbers of X in the order of the decoder, so many at a time
+//   pair_rows, copy_pair_rows<nibbles>(x, k, to)    those of so many rows, each pair of all rows side by side
 //   pair_tiles, pair_strips              as float_direct_tiles and float_direct_strips
 //
 // Register tiles, the largest first: integer_tiles are the rows of those for INT8 activations, row_unit at least, and

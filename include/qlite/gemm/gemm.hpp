@@ -179,27 +179,21 @@ struct float_scratch {
     if (!std::is_same_v<T, float> || !whole_lines)
       stride =
           s.groups == 0 ? 0 : ((s.groups - 1) * s.group_lines + s.last_lines) * s.line_k / kernels.numbers_per_word();
-    copy = memory.take<float>(rows * stride);
+    copy = memory.take<float>(kernels.copied_rows(rows) * stride);
     tasks = memory.take<float>(plan.task_floats() * plan.work.tasks);
   }
 };
 
-/// X as float, or as pairs of bfloat16, each group padded with zeros to whole lines.
+/// X as float, each group padded with zeros to whole lines.
 template <class F, class T, class Executor>
-inline void copy_floats(matrix_view<const T> x, const strip_shape& shape, pair_copy_function pairs, float* to,
-                        std::size_t stride, Executor& executor) {
+inline void copy_floats(matrix_view<const T> x, const strip_shape& shape, float* to, std::size_t stride,
+                        Executor& executor) {
   const std::size_t padded = shape.group_lines * shape.line_k;
   const std::size_t tasks = task_count(executor, x.rows(), x.rows() * x.cols(), std::size_t{1} << 15);
   run_tasks(executor, tasks, [&](std::size_t i) {
     const slice part = slice_of(x.rows(), tasks, i);
     for (std::size_t r = part.begin; r < part.end; ++r) {
       float* const row = to + r * stride;
-      if constexpr (std::is_same_v<T, bfloat16>) {
-        if (pairs != nullptr) {
-          pairs(x.row(r), shape, row);
-          continue;
-        }
-      }
       for (std::size_t g = 0; g < shape.groups; ++g) {
         const std::size_t length = shape.length(g), end = shape.lines(g) * shape.line_k;
         const T* const from = x.row(r) + g * shape.group;
@@ -210,7 +204,22 @@ inline void copy_floats(matrix_view<const T> x, const strip_shape& shape, pair_c
       }
     }
   });
-  static_cast<void>(pairs);
+}
+
+/// X as panels of pairs of bfloat16, for the tiles that read such.
+template <class Executor>
+inline void copy_panels(matrix_view<const bfloat16> x, const strip_shape& shape, const float_kernels& set, float* to,
+                        std::size_t stride, Executor& executor) {
+  const std::size_t rows = set.few.one.tiles[0].rows, panels = ceil_div(x.rows(), rows);
+  const std::size_t tasks = task_count(executor, panels, x.rows() * x.cols(), std::size_t{1} << 15);
+  run_tasks(executor, tasks, [&](std::size_t i) {
+    const slice part = slice_of(panels, tasks, i);
+    for (std::size_t r = part.begin * rows; r < min_of(x.rows(), part.end * rows); r += rows) {
+      const std::size_t left = x.rows() - r;
+      set.copy_pairs({x.row(r), min_of(rows, left), x.cols(), x.row_stride()}, set.few.one.pick(left).rows, shape,
+                     to + r * stride);
+    }
+  });
 }
 
 template <class T, class Operand>
@@ -258,8 +267,13 @@ inline void run(matrix_view<T> x, const Operand& w, const Out& out, Executor& ex
     if (x.data() != nullptr) rows = {x.data(), x.row_stride()};    // null where K is 0
   }
   if (scratch.stride != 0) {
-    copy_floats<floats, value>(x, w.data.shape, scratch.kernels.copy_pairs, scratch.copy, scratch.stride, executor);
     rows = {scratch.copy, scratch.stride};
+    bool copied = false;
+    if constexpr (std::is_same_v<value, bfloat16>) {
+      copied = scratch.kernels.copy_pairs != nullptr;
+      if (copied) copy_panels(x, w.data.shape, scratch.kernels, scratch.copy, scratch.stride, executor);
+    }
+    if (!copied) copy_floats<floats, value>(x, w.data.shape, scratch.copy, scratch.stride, executor);
   }
   if (scratch.plan.few)
     float_gemm_few(scratch.kernels, scratch.plan, w.data, rows, out, executor);

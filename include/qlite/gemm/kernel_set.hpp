@@ -57,10 +57,17 @@ struct float_kernels {
   tile_list<float_panel_function> many;    // panels of decoded strips
   float_decode_function decode;
   std::size_t few_rows;
-  pair_copy_function copy_pairs = nullptr;    // not null: `few` reads pairs of bfloat16, which this makes of X
+  pair_copy_function copy_pairs =
+      nullptr;    // not null: `few` reads panels of pairs of bfloat16, which this makes of X
 
   /// Numbers of X in a word of those that the tiles read.
   QLITE_INLINE constexpr std::size_t numbers_per_word() const noexcept { return copy_pairs == nullptr ? 1 : 2; }
+  /// Rows of a copy of X with so many: panels have the rows of their tile.
+  QLITE_INLINE std::size_t copied_rows(std::size_t rows) const noexcept {
+    if (copy_pairs == nullptr || rows == 0) return rows;
+    const std::size_t last = (rows - 1) / few.one.tiles[0].rows * few.one.tiles[0].rows;
+    return last + few.one.pick(rows - last).rows;
+  }
 };
 
 template <class T, std::size_t N>

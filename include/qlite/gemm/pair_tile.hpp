@@ -20,26 +20,35 @@ template <class I, class Format>
 inline constexpr bool has_pairs<I, Format, std::void_t<typename I::pairs>> =
     !Format::has_offset && Format::kind != code_kind::nf4;
 
-/// Writes a row of X as pairs in the order that I decodes, each group padded with zeros to whole lines: a pair is a
-/// word of 32 bits, which here has the type of a float, as all scratch of weight-only products.
-using pair_copy_function = void (*)(const bfloat16* x, const strip_shape& shape, float* to);
+/// Writes rows of X as a panel of so many, one stream for a tile: pairs in the order that I decodes, each of all rows
+/// side by side; each group padded with zeros to whole lines. The last row stands for those that are not there. A pair
+/// is a word of 32 bits, which here has the type of a float, as all scratch of weight-only products.
+using pair_copy_function = void (*)(matrix_view<const bfloat16> x, std::size_t panel_rows, const strip_shape& shape,
+                                    float* to);
 
 template <class I, class Format>
-inline void copy_pairs(const bfloat16* x, const strip_shape& shape, float* to) {
+inline void copy_pairs(matrix_view<const bfloat16> x, std::size_t panel_rows, const strip_shape& shape, float* to) {
+  constexpr std::size_t block = I::pair_block;
   for (std::size_t g = 0; g < shape.groups; ++g) {
-    const std::size_t length = shape.length(g), end = shape.lines(g) * shape.line_k;
-    std::size_t k = 0;
-    for (; k + I::pair_block <= length; k += I::pair_block, to += I::pair_block / 2)
-      I::template copy_pairs<Format::nibbles>(x + k, to);
-    for (; k < end; k += I::pair_block) {
-      bfloat16 rest[I::pair_block], pairs[I::pair_block];
-      for (std::size_t i = 0; i < I::pair_block; ++i) rest[i] = k + i < length ? x[k + i] : bfloat16::from_bits(0);
-      I::template copy_pairs<Format::nibbles>(rest, pairs);
-      const std::size_t count = min_of(end - k, I::pair_block) / 2;
-      std::memcpy(to, pairs, count * sizeof(float));
-      to += count;
+    const std::size_t begin = g * shape.group, length = shape.length(g), end = shape.lines(g) * shape.line_k;
+    for (std::size_t k = 0; k < end; k += block) {
+      const std::size_t pairs = min_of(end - k, block) / 2;
+      if (k + block <= length && panel_rows == I::pair_rows) {
+        I::template copy_pair_rows<Format::nibbles>(x, begin + k, to);
+      } else {
+        for (std::size_t m = 0; m < panel_rows; ++m) {
+          const bfloat16* from = x.row(min_of(m, x.rows() - 1)) + begin + k;
+          bfloat16 in_order[block], padded[block] = {};
+          if (k + block > length) {
+            if (k < length) std::memcpy(padded, from, (length - k) * sizeof(bfloat16));
+            from = padded;
+          }
+          I::template copy_pairs<Format::nibbles>(from, in_order);
+          for (std::size_t i = 0; i < pairs; ++i) std::memcpy(to + i * panel_rows + m, in_order + 2 * i, sizeof(float));
+        }
+      }
+      to += pairs * panel_rows;
     }
-    x += length;
   }
 }
 
@@ -60,17 +69,15 @@ struct pair_tile {
     float* first = args.out;
     const auto out = [&first](std::size_t s, std::size_t m)
                          QLITE_LAMBDA { return first + (m * Strips + s) * strip_rows; };
-    const float* x[Rows];
+    const float* x = args.x.data;    // a panel of as many rows as the tile
     floats acc[keeps_sums ? Rows : 1];
     repeat<Rows>([&](auto m) QLITE_LAMBDA {
-      x[m] = args.x.data + min_of<std::size_t>(m, args.rows - 1) * args.x.stride;
       if constexpr (keeps_sums)
         acc[m] = floats::splat(0.0f);
       else
         repeat<Strips>([&](auto s) QLITE_LAMBDA { floats::splat(0.0f).store(out(s, m)); });
     });
     const decoder decode;
-    std::size_t at = 0;    // pair of the row
     const std::byte* line = args.weights;
     for (std::size_t g = 0; g < shape.groups;) {
       group_header header(line, shape);
@@ -94,12 +101,12 @@ struct pair_tile {
             typename I::pairs codes[Strips];
             repeat<Strips>([&](auto s) QLITE_LAMBDA { codes[s] = decode.template codes<p>(w[s], zeros[s]); });
             repeat<Rows>([&](auto m) QLITE_LAMBDA {
-              const auto pair = I::template load_pair<Strips>(x[m] + at + p);
+              const auto pair = I::template load_pair<Strips>(x + p * Rows + m);
               repeat<Strips>([&](auto s)
                                  QLITE_LAMBDA { I::dot_pairs(part[(before + p) % chains][s][m], codes[s], pair); });
             });
           });
-          at += decoder::pairs_per_line;
+          x += decoder::pairs_per_line * Rows;
           line += shape.line_bytes;
         };
         std::size_t lines = shape.lines(g);
