@@ -28,7 +28,7 @@ struct avx512_common {
   static constexpr std::size_t k_unit = 4, row_unit = 1;
 
   static constexpr std::size_t integer_tiles[] = {8, 6, 4, 2, 1};
-  static constexpr std::size_t float_direct_tiles[] = {8, 4, 2, 1}, float_direct_strips = 2;
+  static constexpr std::size_t float_direct_tiles[] = {8, 4, 3, 2, 1}, float_direct_strips = 2;
   static constexpr tile_shape float_tiles[] = {{12, 2}, {6, 2}, {3, 2}};
   static constexpr std::size_t float_few_rows = no_limit;
 

@@ -114,8 +114,8 @@ class next_strips {
       : strip_bytes_(strip_bytes), tile_rows_(tile_rows) {
     if (item == last) return;
     const slice rows = work.rows_of(item);
-    const std::size_t others = ceil_div(rows.end - rows.begin, tile_rows) - 1;
-    while (std::size_t{2} << part_ <= others) ++part_;    // an equal part each, for as many of them as a power of two
+    // an equal part each for a power of two of the largest tiles, or all for a smaller one
+    while (std::size_t{2} << part_ < (rows.end - rows.begin) / tile_rows) ++part_;
     tiles_ = std::size_t{1} << part_;
     distance_ = (work.strips_of(item + 1).begin - work.strips_of(item).begin) * strip_bytes;
   }

@@ -116,14 +116,15 @@ struct group_values {
 template <class I, class Format, std::size_t Rows, std::size_t Strips>
 struct float_direct_tile {
   using floats = typename I::floats;
-  /// Independent sums per output, to hide the latency of the fma.
-  static constexpr std::size_t chains = Rows >= 4 ? 1 : 4 / Rows;
+  /// Independent sums per output, so that eight registers of them hide the latency of two fmas a cycle.
+  static constexpr std::size_t sum_registers = Strips * Rows * I::floats::count;
+  static constexpr std::size_t chains = sum_registers >= 8 ? 1 : min_of<std::size_t>(4, 8 / sum_registers);
   /// Several strips leave no room for the sums of all groups beside those of one.
   static constexpr bool keeps_sums = Strips == 1;
 
   static void apply(const float_direct_args& args) {
     const strip_shape& shape = *args.shape;
-    const strip_stream<Strips> all(args.weights, shape.strip_bytes, args.prefetch);
+    const strip_stream<Strips, (Rows >= 4)> all(args.weights, shape.strip_bytes, args.prefetch);
     float* first = args.out;
     const auto out = [&first](std::size_t s, std::size_t m)
                          QLITE_LAMBDA { return first + (m * Strips + s) * strip_rows; };

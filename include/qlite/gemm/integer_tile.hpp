@@ -66,7 +66,7 @@ struct integer_tile {
     block<ints> v[chains];
   };
 
-  using strips = strip_stream<Strips>;
+  using strips = strip_stream<Strips, (Rows >= 4)>;
   /// Each line that is read, headers too, asks for one further on: one that nobody asked for stalls everything. With
   /// one row a line of bytes is done with so soon that the processor sees enough lines ahead.
   QLITE_INLINE static void prefetch(const strips& all, const std::byte* w) noexcept {

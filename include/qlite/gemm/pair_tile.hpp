@@ -65,7 +65,7 @@ struct pair_tile {
 
   static void apply(const float_direct_args& args) {
     const strip_shape& shape = *args.shape;
-    const strip_stream<Strips> all(args.weights, shape.strip_bytes, args.prefetch);
+    const strip_stream<Strips, (Rows >= 4)> all(args.weights, shape.strip_bytes, args.prefetch);
     float* first = args.out;
     const auto out = [&first](std::size_t s, std::size_t m)
                          QLITE_LAMBDA { return first + (m * Strips + s) * strip_rows; };
