@@ -121,7 +121,7 @@ inline constexpr std::size_t no_limit = ~std::size_t{0};
 /// stream, or a part of the strips that come next, if other rows read this tile's strips too. (They lie in the L2 cache
 /// after the first of them, and memory would rest until the last.)
 struct prefetch_plan {
-  std::size_t ahead = 12288;    // bytes from the first line; what is before it, as a number that wraps
+  std::size_t ahead = 10240;    // bytes from the first line; what is before it, as a number that wraps
   unsigned part = 0;            // over a whole strip come 2^-part of another; the largest tiles only
 };
 
@@ -149,7 +149,7 @@ struct strip_stream {
       if (Strips > 1 && done >= turn_) line += (Strips - 1) * bytes;
     }
     repeat<Strips>([&](auto s) QLITE_LAMBDA {
-      __builtin_prefetch(reinterpret_cast<const void*>(line + s * bytes), 0, 2);    // L2
+      __builtin_prefetch(reinterpret_cast<const void*>(line + s * bytes), 0, 3);
     });
   }
 
