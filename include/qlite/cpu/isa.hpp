@@ -148,9 +148,8 @@ struct strip_stream {
       // Behind a strip lies another of this tile; what comes next lies behind them all.
       if (Strips > 1 && done >= turn_) line += (Strips - 1) * bytes;
     }
-    repeat<Strips>([&](auto s) QLITE_LAMBDA {
-      __builtin_prefetch(reinterpret_cast<const void*>(line + s * bytes), 0, 3);
-    });
+    repeat<Strips>([&](auto s)
+                       QLITE_LAMBDA { __builtin_prefetch(reinterpret_cast<const void*>(line + s * bytes), 0, 3); });
   }
 
  private:
