@@ -49,8 +49,15 @@ namespace impl {
 /// Most tasks to ask for at once. A pool that counts its workers without the calling thread may have none.
 template <class Executor>
 QLITE_INLINE std::size_t concurrency_of(const Executor& executor) {
-  const std::size_t tasks = static_cast<std::size_t>(executor.concurrency());
-  return tasks == 0 ? 1 : tasks;
+  static_assert(
+      detail::is_executor<const Executor>,
+      "qlite: an executor has concurrency() and parallel_for(tasks, f), as serial{}; a workspace comes after it");
+  if constexpr (detail::is_executor<const Executor>) {
+    const std::size_t tasks = static_cast<std::size_t>(executor.concurrency());
+    return tasks == 0 ? 1 : tasks;
+  } else {
+    return static_cast<void>(executor), 1;
+  }
 }
 
 /// Tasks worth starting for `work` bytes or operations when one task should have at least `grain` of them.
