@@ -54,10 +54,8 @@ struct avx512_common {
   QLITE_INLINE static ints start(std::int32_t z, std::int32_t sum) noexcept {
     // broadcast from memory before it is multiplied: a broadcast from a general register takes a pipe of the dot
     // product
-    const __m512i a = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_set1_epi32(sum));
-    return {z == 8     ? _mm512_slli_epi32(a, 3)
-            : z == 128 ? _mm512_slli_epi32(a, 7)
-                       : _mm512_mullo_epi32(a, _mm512_set1_epi32(z))};
+    const __m512i a = _mm512_set1_epi32(sum);
+    return {z == -1 ? a : z == -16 ? _mm512_slli_epi32(a, 4) : _mm512_mullo_epi32(a, _mm512_set1_epi32(-z))};
   }
   template <code_kind C>
   QLITE_INLINE static ints start(const std::byte* zeros, std::int32_t sum) noexcept {

@@ -156,6 +156,9 @@ class panel_writer {
   /// Where row r has its sum, its scale and its first code.
   QLITE_INLINE std::byte* sum_of(std::size_t r) const noexcept { return run_ + (first_ + r) * sizeof(std::int32_t); }
   QLITE_INLINE std::byte* scale_of(std::size_t r) const noexcept { return run_ + (rows_ + first_ + r) * sizeof(float); }
+  QLITE_INLINE std::byte* start_of(std::size_t r) const noexcept {
+    return run_ + (2 * rows_ + first_ + r) * sizeof(std::int32_t);
+  }
   QLITE_INLINE std::byte* codes_of(std::size_t r) const noexcept {
     return run_ + rows_ * run_bytes(0) + (first_ + r) * I::k_unit;
   }
@@ -176,8 +179,9 @@ class panel_writer {
       }
       for (std::size_t i = 0; i < activation_unit; i += I::k_unit) std::memcpy(to + i * rows_, unit + i, I::k_unit);
     }
-    const std::int32_t sum = sums.total();
+    const std::int32_t sum = sums.total(), start = -8 * sum;
     std::memcpy(sum_of(r), &sum, sizeof sum);
+    std::memcpy(start_of(r), &start, sizeof start);
     std::memcpy(scale_of(r), &scale_[r], sizeof(float));
   }
 
@@ -185,8 +189,12 @@ class panel_writer {
   QLITE_INLINE void write_four(std::size_t begin, std::size_t r, std::size_t length) const noexcept {
     const T* const rows[4] = {x_.row(r) + begin, x_.row(r + 1) + begin, x_.row(r + 2) + begin, x_.row(r + 3) + begin};
     const auto sums = I::rows::codes(rows, length, inverse_ + r, codes_of(r), rows_ * I::k_unit);
+    std::int32_t start[4];
+    std::memcpy(start, &sums, sizeof start);
+    for (std::int32_t& s : start) s *= -8;
     std::memcpy(sum_of(r), &sums, sizeof sums);
-    std::memcpy(scale_of(r), scale_ + r, 4 * sizeof(float));
+    std::memcpy(start_of(r), start, sizeof start);
+    std::memcpy(scale_of(r), scale_ + r, sizeof start);
   }
 
   std::byte* run_;

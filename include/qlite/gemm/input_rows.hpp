@@ -4,9 +4,10 @@
 // A panel is cut like the weights' groups into runs (groups of more than 65,536 k into several, for the sake of the
 // INT32 sums), each behind what a tile needs to know of it. With R rows:
 //
-//   panel | run 0                                                               | run 1 ...
-//         | R sums of the codes, INT32 | R scales, FP32 | codes: K/U units of R x U bytes |
+//   panel | run 0                                                                                   | run 1 ...
+//         | R sums of the codes, INT32 | R scales, FP32 | R x -8 sums | codes: K/U units of R x U bytes |
 //
+// The sums come times -8 too, which is what the products of symmetric INT4 begin at (a sixteenth of it for INT8).
 // A unit holds U = k_unit consecutive codes of each row; codes are padded with zeros to a multiple of 16 k. With one
 // scale for the whole row, every run holds that. Rows of no columns have one empty run.
 //
@@ -24,7 +25,7 @@ inline constexpr std::size_t activation_unit = 16;
 
 /// Bytes that a run of `length` activations takes for each row, and all runs of a group of as many.
 QLITE_INLINE constexpr std::size_t run_bytes(std::size_t length) noexcept {
-  return sizeof(std::int32_t) + sizeof(float) + round_up(length, activation_unit);
+  return 2 * sizeof(std::int32_t) + sizeof(float) + round_up(length, activation_unit);
 }
 QLITE_INLINE constexpr std::size_t runs_bytes(std::size_t length) noexcept {
   const std::size_t rest = length % fold_length;

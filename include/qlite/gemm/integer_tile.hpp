@@ -39,6 +39,7 @@ struct integer_tile {
   static constexpr code_kind kind = dot_kind<Format::kind>;
   /// The zero point that all codes share, as the dot product sees them.
   static constexpr int zero = Format::kind == code_kind::nl4_u8 ? 128 : Format::zero;
+  static_assert(zero % 8 == 0, "-8 times the sums are at hand");
   static constexpr std::size_t units = Rows / I::row_unit;
   static constexpr std::size_t line_units = Format::nibbles ? 2 : 1;
   static constexpr std::size_t burst_units = I::template burst<kind>;
@@ -86,6 +87,10 @@ struct integer_tile {
   }
   QLITE_INLINE static float scale_at(const std::byte* run, std::size_t m) noexcept {
     return number<float>(run + Rows * sizeof(std::int32_t) + m * sizeof(float));
+  }
+  /// -8 times the sum.
+  QLITE_INLINE static std::int32_t start_at(const std::byte* run, std::size_t m) noexcept {
+    return number<std::int32_t>(run + Rows * (sizeof(std::int32_t) + sizeof(float)) + m * sizeof(std::int32_t));
   }
   /// A unit of activations, for one dot product or for one with each strip.
   QLITE_INLINE static auto load_unit(const std::byte* codes, std::size_t m) noexcept {
@@ -190,7 +195,7 @@ struct integer_tile {
       if constexpr (starts_corrected && Format::zeros)
         sum.v[0].v[s][m] = I::template start<kind>(zeros, sum_at(x, m));
       else if constexpr (starts_corrected && zero != 0)
-        sum.v[0].v[s][m] = I::start(zero, sum_at(x, m));
+        sum.v[0].v[s][m] = I::start(-zero / 8, start_at(x, m));
       else
         sum.v[0].v[s][m] = I::start(0, 0);
       repeat<chains - 1>([&](auto c) QLITE_LAMBDA { sum.v[c + 1].v[s][m] = I::start(0, 0); });
