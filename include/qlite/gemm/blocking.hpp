@@ -121,8 +121,8 @@ class next_strips {
   }
   /// For the tile that begins with this row of the item.
   QLITE_INLINE prefetch_plan of(std::size_t row) const noexcept {
-    const std::size_t tile = row / tile_rows_;
-    if (tile == 0 || tile > tiles_) return {};
+    const std::size_t tile = max_of<std::size_t>(1, row / tile_rows_);
+    if (row == 0 || tile > tiles_) return {};
     return {distance_ + ((tile - 1) * strip_bytes_ >> part_), part_};
   }
 

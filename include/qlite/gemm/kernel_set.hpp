@@ -20,11 +20,13 @@ struct tile_list {
   };
   entry tiles[6];
   std::size_t count, strips;
+  bool splits = false;    // rows of X are not in panels, which have the rows of their tile
 
-  /// The tile for the next `rows` rows: the smallest that takes them all, or the largest.
+  /// The tile for the next `rows` rows: the smallest that takes them all, or the largest. Where rows can be split
+  /// anywhere, two tiles are better than one that computes two rows or more for nothing.
   QLITE_INLINE const entry& pick(std::size_t rows) const noexcept {
     std::size_t i = 0;
-    while (i + 1 < count && tiles[i + 1].rows >= rows) ++i;
+    while (i + 1 < count && (tiles[i + 1].rows >= rows || (splits && tiles[i].rows > rows + 1))) ++i;
     return tiles[i];
   }
 };
@@ -97,7 +99,8 @@ QLITE_INLINE constexpr strip_tiles<float_direct_function> make_direct_kernels(st
   if constexpr (strips > 1) several = &float_direct_tile<I, Format, rows, strips>::apply;
   return {{{{I::float_direct_tiles[Ds], &float_direct_tile<I, Format, I::float_direct_tiles[Ds], 1>::apply}...},
            sizeof...(Ds),
-           1},
+           1,
+           true},
           several,
           strips};
 }
