@@ -15,27 +15,24 @@ void prefetch(const T* p, std::size_t count) {
   for (std::size_t i = 0; i < count; i += 64 / sizeof(T)) __builtin_prefetch(p + i);
 }
 
-/// scores[0 ... valid) become exp(scale (score - maximum)), the rest up to `end` zero; returns the sum. `end` is a
-/// multiple of `panel`. As weights of bfloat16 values they take the place of the first half.
+/// Scores become exp(scale (score - maximum)); returns the sum. `count` is a multiple of the lanes. As weights of
+/// bfloat16 values they take the place of the first half.
 template <class T>
-float exponentiate(float* scores, std::size_t valid, std::size_t end, float scale) {
-  const float lowest = -3.0e38f;
-  float index[lanes];
-  for (std::size_t i = 0; i < lanes; ++i) index[i] = static_cast<float>(i);
-  for (std::size_t i = valid / lanes * lanes; i < end; i += lanes) {
-    const vec left(static_cast<float>(valid) - static_cast<float>(i));
-    store(xsimd::select(load(index) < left, load(scores + i), vec(lowest)), scores + i);
-  }
-  vec largest(lowest);
-  for (std::size_t i = 0; i < end; i += lanes) largest = xsimd::max(largest, load(scores + i));
-  const vec maximum(largest_of(largest));
+float exponentiate(float* scores, std::size_t count, float maximum, float scale) {
   vec sum(0.0f);
-  for (std::size_t i = 0; i < end; i += lanes) {
-    const vec e = exp_of_negative((load(scores + i) - maximum) * vec(scale));
+  for (std::size_t i = 0; i < count; i += lanes) {
+    const vec e = exp_of_negative((load(scores + i) - vec(maximum)) * vec(scale));
     store(e, reinterpret_cast<a_element<T>*>(scores) + i);
     sum += e;
   }
   return sum_of(sum);
+}
+
+/// 0, 1, 2 ...
+vec lane_numbers() {
+  float numbers[lanes];
+  for (std::size_t i = 0; i < lanes; ++i) numbers[i] = static_cast<float>(i);
+  return load(numbers);
 }
 
 }    // namespace
@@ -88,14 +85,21 @@ void attention<T>::attend_tile(const kv_cache<T>& cache, std::size_t layer, std:
                                std::size_t first_row, qlite::matrix_view<const float> queries,
                                qlite::matrix_view<float> out, float* scratch) const {
   // Rows of a tile are the queries that share this key-value head: all of one token, then those of the next.
-  const auto token_of = [&](std::size_t r) { return (first_row + r) / group_; };
-  const auto column_of = [&](std::size_t r) { return (head * group_ + (first_row + r) % group_) * head_dim_; };
-  const std::size_t positions = first + token_of(R - 1) + 1;
+  std::size_t token[R], column[R];
+  for (std::size_t r = 0; r < R; ++r) {
+    token[r] = (first_row + r) / group_;
+    column[r] = (head * group_ + (first_row + r) % group_) * head_dim_;
+  }
+  const std::size_t positions = first + token[R - 1] + 1;
   const std::size_t padded = round_up(positions, panel);
 
   auto* const q = reinterpret_cast<a_element<T>*>(scratch);    // [R][head_dim]
   float* const scores = scratch + tile_rows * head_dim_;
-  for (std::size_t r = 0; r < R; ++r) convert(queries.row(token_of(r)) + column_of(r), head_dim_, q + r * head_dim_);
+  for (std::size_t r = 0; r < R; ++r) convert(queries.row(token[r]) + column[r], head_dim_, q + r * head_dim_);
+  const vec lowest(-3.0e38f);    // the exponential of it is 0
+  const vec lane = lane_numbers();
+  vec largest[R];
+  for (vec& v : largest) v = lowest;
   for (std::size_t p = 0; p < padded; p += panel) {
     if constexpr (R < tile_rows) {    // a few rows only read once what has left the caches since the last token
       prefetch(cache.keys(layer, head, p / panel + 1), panel * head_dim_);
@@ -104,14 +108,23 @@ void attention<T>::attend_tile(const kv_cache<T>& cache, std::size_t layer, std:
     }
     tile_sums<R> sums;
     multiply_add<R>(sums, q, head_dim_, 1, cache.keys(layer, head, p / panel), head_dim_);
+    const bool all_see_all = p + panel <= first + token[0] + 1;
     for (std::size_t r = 0; r < R; ++r) {
-      sums.v[r][0].store_unaligned(scores + r * score_stride_ + p);
-      sums.v[r][1].store_unaligned(scores + r * score_stride_ + p + lanes);
+      for (std::size_t v = 0; v < 2; ++v) {
+        const std::size_t position = p + v * lanes;
+        vec score = sums.v[r][v];
+        if (!all_see_all) {
+          const vec seen(static_cast<float>(first + token[r] + 1) - static_cast<float>(position));
+          score = xsimd::select(lane < seen, score, lowest);
+        }
+        largest[r] = xsimd::max(largest[r], score);
+        store(score, scores + r * score_stride_ + position);
+      }
     }
   }
   float weight[R];
   for (std::size_t r = 0; r < R; ++r)
-    weight[r] = 1.0f / exponentiate<T>(scores + r * score_stride_, first + token_of(r) + 1, padded, scale_);
+    weight[r] = 1.0f / exponentiate<T>(scores + r * score_stride_, padded, largest_of(largest[r]), scale_);
   const auto* const weights = reinterpret_cast<const a_element<T>*>(scores);
   for (std::size_t d = 0; d < head_dim_; d += panel) {
     tile_sums<R> sums;
@@ -119,9 +132,9 @@ void attention<T>::attend_tile(const kv_cache<T>& cache, std::size_t layer, std:
                     cache.values(layer, head, d / panel), positions);
     for (std::size_t r = 0; r < R; ++r) {
       float row[panel];
-      (sums.v[r][0] * vec(weight[r])).store_unaligned(row);
-      (sums.v[r][1] * vec(weight[r])).store_unaligned(row + lanes);
-      std::copy_n(row, std::min(panel, head_dim_ - d), out.row(token_of(r)) + column_of(r) + d);
+      store(sums.v[r][0] * vec(weight[r]), row);
+      store(sums.v[r][1] * vec(weight[r]), row + lanes);
+      std::copy_n(row, std::min(panel, head_dim_ - d), out.row(token[r]) + column[r] + d);
     }
   }
 }
