@@ -108,10 +108,12 @@ void session::normalize(qlite::matrix_view<const float> x, const std::vector<flo
   const auto normalize_rows = [&](std::size_t begin, std::size_t end) {
     for (std::size_t r = begin; r < end; ++r) {
       const float* const row = x.row(r);
-      const std::size_t whole = x.cols() / lanes * lanes;
-      vec squares(0.0f);
-      for (std::size_t i = 0; i < whole; i += lanes) squares = xsimd::fma(load(row + i), load(row + i), squares);
-      float sum = sum_of(squares);
+      const std::size_t whole = x.cols() / (4 * lanes) * (4 * lanes);
+      vec squares[4] = {vec(0.0f), vec(0.0f), vec(0.0f), vec(0.0f)};    // an fma takes as long as four pairs of loads
+      for (std::size_t i = 0; i < whole; i += 4 * lanes)
+        for (std::size_t v = 0; v < 4; ++v)
+          squares[v] = xsimd::fma(load(row + i + v * lanes), load(row + i + v * lanes), squares[v]);
+      float sum = sum_of((squares[0] + squares[1]) + (squares[2] + squares[3]));
       for (std::size_t i = whole; i < x.cols(); ++i) sum += row[i] * row[i];
       const float scale = 1.0f / std::sqrt(sum / static_cast<float>(x.cols()) + model_.config().norm_epsilon);
       float* const to = out.row(r);
