@@ -193,6 +193,25 @@ void session::embed(const token* tokens, qlite::matrix_view<float> hidden) const
   read_embeddings(model_.file(), tokens, hidden);
 }
 
+void session::products(std::size_t rows) {
+  const model_config& c = model_.config();
+  const auto hidden = rows_of(hidden_, rows, c.width);
+  const auto gate = rows_of(gate_, rows, c.ffn_width);
+  for (const layer_weights& layer : model_.layers()) {
+    input_.set(rows_of(normalized_, rows, c.width));
+    layer.qkv.apply(input_, rows_of(qkv_, rows, c.query_width() + 2 * c.kv_width()), {}, threads_);
+    input_.set(rows_of(attended_, rows, c.query_width()));
+    layer.attention_output.apply(input_, hidden, {then::add, hidden}, threads_);
+    input_.set(rows_of(normalized_, rows, c.width));
+    layer.gate.apply(input_, gate, {then::silu, {}}, threads_);
+    layer.up.apply(input_, gate, {then::multiply, gate}, threads_);
+    input_.set(gate);
+    layer.down.apply(input_, hidden, {then::add, hidden}, threads_);
+  }
+  logits_.require(c.vocabulary);
+  logits(rows_of(normalized_, 1, c.width), {logits_.data(), 1, c.vocabulary});
+}
+
 void session::take(qlite::matrix_view<const float> hidden) {
   if (hidden.rows() > batch_)
     throw std::runtime_error("a text of " + std::to_string(hidden.rows()) + " tokens, expected at most " +

@@ -93,6 +93,9 @@ class session final : public running_text {
   const float* prompt(const token* tokens, std::size_t count) override;
   token next(const token* tokens, std::size_t count, sampler& choose) override;
 
+  /// The products that `rows` tokens (at most batch()) need, and nothing else, on whatever the last text left behind:
+  /// what remains of a step if attention, norms and choosing tokens take no time.
+  void products(std::size_t rows);
   /// From now on, `observer` is told what goes into each linear layer but the output; an empty one ends that.
   void observe(input_observer observer) { observer_ = std::move(observer); }
   /// For going through a model layer by layer, many texts at a time: the hidden states [m, width] of a text's tokens
