@@ -15,13 +15,13 @@ void prefetch(const T* p, std::size_t count) {
   for (std::size_t i = 0; i < count; i += 64 / sizeof(T)) __builtin_prefetch(p + i);
 }
 
-/// Scores become exp(scale (score - maximum)); returns the sum. `count` is a multiple of the lanes. As weights of
+/// Scores become 2^(scale (score - maximum)); returns the sum. `count` is a multiple of the lanes. As weights of
 /// bfloat16 values they take the place of the first half.
 template <class T>
 float exponentiate(float* scores, std::size_t count, float maximum, float scale) {
   vec sum(0.0f);
   for (std::size_t i = 0; i < count; i += lanes) {
-    const vec e = exp_of_negative((load(scores + i) - vec(maximum)) * vec(scale));
+    const vec e = exp2_of_negative((load(scores + i) - vec(maximum)) * vec(scale));
     store(e, reinterpret_cast<a_element<T>*>(scores) + i);
     sum += e;
   }
@@ -75,7 +75,7 @@ attention<T>::attention(const model_config& config, std::size_t capacity, std::s
       kv_heads_(config.kv_heads),
       // Not a multiple of 4 KiB, or the rows of a tile would share a few sets of the cache.
       score_stride_(round_up(capacity, panel) + lanes),
-      scale_(1.0f / std::sqrt(static_cast<float>(config.head_dim))) {
+      scale_(1.44269504f / std::sqrt(static_cast<float>(config.head_dim))) {
   for (std::size_t t = 0; t < tasks; ++t) scratch_.emplace_back(tile_rows * (head_dim_ + score_stride_));
 }
 
@@ -96,7 +96,7 @@ void attention<T>::attend_tile(const kv_cache<T>& cache, std::size_t layer, std:
   auto* const q = reinterpret_cast<a_element<T>*>(scratch);    // [R][head_dim]
   float* const scores = scratch + tile_rows * head_dim_;
   for (std::size_t r = 0; r < R; ++r) convert(queries.row(token[r]) + column[r], head_dim_, q + r * head_dim_);
-  const vec lowest(-3.0e38f);    // the exponential of it is 0
+  const vec lowest(-3.0e38f);    // its weight is 0
   const vec lane = lane_numbers();
   vec largest[R];
   for (vec& v : largest) v = lowest;
@@ -131,10 +131,12 @@ void attention<T>::attend_tile(const kv_cache<T>& cache, std::size_t layer, std:
     multiply_add<R>(sums, weights, score_stride_ * (sizeof(float) / sizeof(a_element<T>)), 1,
                     cache.values(layer, head, d / panel), positions);
     for (std::size_t r = 0; r < R; ++r) {
+      float* const to = out.row(token[r]) + column[r] + d;
       float row[panel];
-      store(sums.v[r][0] * vec(weight[r]), row);
-      store(sums.v[r][1] * vec(weight[r]), row + lanes);
-      std::copy_n(row, std::min(panel, head_dim_ - d), out.row(token[r]) + column[r] + d);
+      const bool whole = head_dim_ - d >= panel;
+      store(sums.v[r][0] * vec(weight[r]), whole ? to : row);
+      store(sums.v[r][1] * vec(weight[r]), (whole ? to : row) + lanes);
+      if (!whole) std::copy_n(row, head_dim_ - d, to);
     }
   }
 }

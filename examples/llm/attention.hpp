@@ -64,7 +64,7 @@ class attention {
                    float* scratch) const;
 
   std::size_t group_, head_dim_, kv_heads_, score_stride_;
-  float scale_;
+  float scale_;                          // of scores, as powers of 2
   std::vector<array<float>> scratch_;    // per task: a tile of queries, then its scores
 };
 
