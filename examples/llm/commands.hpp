@@ -14,9 +14,10 @@ namespace llm {
 struct common_options {
   std::string model;    ///< a .gguf file or a Hugging Face folder
   device where = device::cpu;
-  std::size_t threads = 0;        ///< 0: all of the machine's
-  std::size_t context = 1024;     ///< positions, at most those of the model
-  std::size_t batch = 256;        ///< tokens of a prompt that are computed at once
+  std::size_t threads = 0;       ///< 0: all of the machine's
+  std::size_t context = 1024;    ///< positions, at most those of the model
+  std::size_t batch = 256;       ///< tokens of a prompt that are computed at once
+  cached_as cache = cached_as::automatic;
   std::string output = "auto";    ///< precision of the output layer; auto: that of the layers, but int8 for int4
   format_options format;
 };

@@ -13,6 +13,7 @@ struct candidate {
   report_row row;
   running_model model;
   std::vector<double> prompt_speeds, decode_speeds;
+  std::vector<double> prompt_overheads, decode_overheads;    // over the time of products alone; on a CPU only
 };
 
 std::string generate(engine& e, running_text& s, const std::string& prompt, std::size_t count) {
@@ -60,6 +61,11 @@ void print_notes(const std::vector<candidate>& candidates, const std::vector<dou
         perplexity ? " (perplexity and words alike)" : "");
   }
   for (const candidate& c : candidates) {
+    if (c.prompt_overheads.empty()) continue;
+    std::printf("%s: the prompt takes %.2f, a decoded token %.2f times as long as the products alone.\n",
+                c.row.precision.c_str(), median(c.prompt_overheads), median(c.decode_overheads));
+  }
+  for (const candidate& c : candidates) {
     if (c.row.precision != "bf16" && c.row.precision != "fp32" && c.row.precision != "fp16") continue;
     // Each round's speed over the same round's bandwidth: both move with what else the machine does.
     std::vector<double> shares;
@@ -105,6 +111,10 @@ void compare_command(const common_options& common, const compare_options& option
       candidate& c = candidates[i];
       c.prompt_speeds.push_back(prompt_speed(*c.model.text, prompt));
       c.decode_speeds.push_back(decode_speed(*c.model.text, start, decoded));
+      if (auto* const s = dynamic_cast<session*>(c.model.text.get())) {
+        c.prompt_overheads.push_back(prompt_products_speed(*s, prompt.size()) / c.prompt_speeds.back());
+        c.decode_overheads.push_back(decode_products_speed(*s, decoded) / c.decode_speeds.back());
+      }
       bar.update(static_cast<double>(round * candidates.size() + i + 1) /
                  static_cast<double>(options.rounds * candidates.size()));
     }

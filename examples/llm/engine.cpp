@@ -109,7 +109,9 @@ std::function<double()> engine::bandwidth_probe() {
   return [probe] { return probe->bytes_per_second(); };
 }
 
-session engine::start(const transformer& model) { return session(model, context(), options_.batch, threads_); }
+session engine::start(const transformer& model) {
+  return session(model, context(), options_.batch, threads_, options_.cache);
+}
 
 std::vector<token> engine::prompt_of(const std::string& text, bool chat) const {
   const tokenizer_data& data = tokens_.data();

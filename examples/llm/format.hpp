@@ -24,6 +24,10 @@ enum class zero_kind {
 /// Whether INT4 codes are numbers, or choose from qlite's nl4 table.
 enum class code_book { none, nl4 };
 
+/// How keys and values are kept. bfloat16 halves what attention reads and, where the processor multiplies bfloat16, the
+/// time of its products; `automatic` is bfloat16 where the linear layers round their inputs, to INT8 or bfloat16.
+enum class cached_as { automatic, float32, bfloat16 };
+
 struct weight_format {
   precision what = precision::float32;
   qlite::scheme_info scheme{};    ///< INT8 and INT4 only

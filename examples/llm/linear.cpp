@@ -74,6 +74,12 @@ std::size_t linear::bytes() const {
          (factors_ == nullptr ? 0 : factors_->size() * sizeof(float));
 }
 
+bool linear::rounds_input() const {
+  if (std::holds_alternative<shared<panel_matrix<float>>>(weights_)) return false;
+  if (std::holds_alternative<shared<panel_matrix<qlite::bfloat16>>>(weights_)) return has_bf16_dot;
+  return !std::get<shared<quantized_matrix>>(weights_)->weight_only();
+}
+
 void linear::apply(layer_input& x, qlite::matrix_view<float> y, const after& op, executor& threads) const {
   if (const auto* float32 = std::get_if<shared<panel_matrix<float>>>(&weights_)) {
     (*float32)->multiply(x.packed<float>(threads), y, op, threads);

@@ -54,6 +54,8 @@ class linear {
   std::size_t cols() const;
   /// Bytes that the weights take in memory, scales and factors included.
   std::size_t bytes() const;
+  /// Whether products round their input: to INT8 codes, or to bfloat16.
+  bool rounds_input() const;
   /// y[m, rows] = after(x[m, cols] * W^T)
   void apply(layer_input& x, qlite::matrix_view<float> y, const after& op, executor& threads) const;
 

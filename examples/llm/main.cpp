@@ -34,6 +34,13 @@ void add_common(CLI::App& command, llm::common_options& options) {
   command.add_option("--context", options.context, "positions that a text may have (at most the model's)")
       ->check(CLI::Range(std::size_t{2}, std::size_t{1} << 20))
       ->capture_default_str();
+  const std::map<std::string, llm::cached_as> caches{
+      {"auto", llm::cached_as::automatic}, {"fp32", llm::cached_as::float32}, {"bf16", llm::cached_as::bfloat16}};
+  command
+      .add_option("--cache", options.cache,
+                  "keys and values on a CPU: fp32, bf16, or auto (default): bf16 where layers round their inputs")
+      ->transform(CLI::CheckedTransformer(caches))
+      ->option_text("NAME");
   command.add_option("--batch", options.batch, "tokens of a prompt that are computed at once")
       ->check(CLI::Range(std::size_t{1}, std::size_t{4096}))
       ->capture_default_str();

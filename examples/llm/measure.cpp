@@ -61,6 +61,18 @@ double decode_speed(running_text& s, const std::vector<token>& text, std::size_t
          });
 }
 
+double prompt_products_speed(session& s, std::size_t count) {
+  return static_cast<double>(count) / seconds_of([&] {
+           for (std::size_t done = 0; done < count; done += s.batch()) s.products(std::min(s.batch(), count - done));
+         });
+}
+
+double decode_products_speed(session& s, std::size_t count) {
+  return static_cast<double>(count) / seconds_of([&] {
+           for (std::size_t i = 0; i < count; ++i) s.products(1);
+         });
+}
+
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());

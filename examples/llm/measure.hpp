@@ -6,7 +6,7 @@
 
 #include "executor.hpp"
 #include "memory.hpp"
-#include "running_text.hpp"
+#include "transformer.hpp"
 
 namespace llm {
 
@@ -28,6 +28,11 @@ double prompt_speed(running_text& s, const std::vector<token>& text);
 
 /// Tokens per second of generating `count` tokens one by one after `text`, greedily (ends of text are passed over).
 double decode_speed(running_text& s, const std::vector<token>& text, std::size_t count);
+
+/// The same of the products alone that a prompt of `count` tokens needs, in pieces of at most batch(), and of those
+/// that each of `count` tokens needs one by one.
+double prompt_products_speed(session& s, std::size_t count);
+double decode_products_speed(session& s, std::size_t count);
 
 /// The middle of the values (the mean of the two middle ones); 0 if there are none.
 double median(std::vector<double> values);

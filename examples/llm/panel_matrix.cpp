@@ -5,38 +5,18 @@
 namespace llm {
 namespace {
 
+/// One tile of packed_rows: `rows` rows of x from `first` on, a few columns at a time.
 template <class T>
-T element(float x);
-template <>
-float element<float>(float x) {
-  return x;
-}
-template <>
-qlite::bfloat16 element<qlite::bfloat16>(float x) {
-  return qlite::bfloat16::from_float(x);
-}
-
-std::uint32_t bits_of(float x) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  return bits;
-}
-
-/// One tile of packed_rows: `rows` rows of x from `first` on.
-template <class T>
-void pack_tile(qlite::matrix_view<const float> x, std::size_t first, std::size_t rows, std::uint32_t* out) {
-  constexpr bool pairs = sizeof(T) == 2;
-  for (std::size_t r = 0; r < rows; ++r) {
-    const float* const row = x.row(first + r);
-    std::size_t k = 0;
-    if constexpr (pairs && has_bf16_dot) {
-      const auto half = [](float value) { return std::uint32_t{qlite::bfloat16::from_float(value).bits()}; };
-      for (; k + 1 < x.cols(); k += 2) out[k / 2 * rows + r] = half(row[k]) | half(row[k + 1]) << 16;
-      if (k < x.cols()) out[k / 2 * rows + r] = half(row[k]);
-    } else {
-      for (; k < x.cols(); ++k) out[k * rows + r] = bits_of(row[k]);
-      if (pairs && k % 2 != 0) out[k * rows + r] = 0;
-    }
+void pack_tile(qlite::matrix_view<const float> x, std::size_t first, std::size_t rows, std::size_t depth,
+               std::uint32_t* out) {
+  constexpr std::size_t columns = 2 * lanes;
+  constexpr std::size_t together = sizeof(float) / sizeof(a_element<T>);
+  for (std::size_t k = 0; k < x.cols(); k += columns) {
+    a_element<T> values[tile_rows][columns] = {};
+    for (std::size_t r = 0; r < rows; ++r) convert(x.row(first + r) + k, std::min(columns, x.cols() - k), values[r]);
+    for (std::size_t i = 0; i < columns && k + i < depth * together; i += together)
+      for (std::size_t r = 0; r < rows; ++r)
+        std::memcpy(out + (k + i) / together * rows + r, &values[r][i], sizeof(float));
   }
 }
 
@@ -66,7 +46,7 @@ void packed_rows::pack(qlite::matrix_view<const float> x, executor& threads) {
   for_each_slice(threads, tiles, [&](std::size_t begin, std::size_t end) {
     for (std::size_t t = begin; t < end; ++t) {
       const std::size_t first = t * tile_rows;
-      pack_tile<T>(x, first, std::min(tile_rows, rows_ - first), data_.data() + first * depth_);
+      pack_tile<T>(x, first, std::min(tile_rows, rows_ - first), depth_, data_.data() + first * depth_);
     }
   });
 }
@@ -77,7 +57,7 @@ panel_matrix<T>::panel_matrix(std::size_t rows, std::size_t cols) : rows_(rows),
   data_ = array<T>(panels * panel * padded_cols());
   // Only the padding needs zeros, but it lies between rows: the last panel, and with an odd number of columns all.
   const std::size_t clean = cols % step == 0 && panels > 0 ? (panels - 1) * panel * padded_cols() : 0;
-  std::fill(data_.data() + clean, data_.data() + data_.size(), element<T>(0.0f));
+  std::memset(static_cast<void*>(data_.data() + clean), 0, (data_.size() - clean) * sizeof(T));
 }
 
 template <class T>
@@ -85,7 +65,7 @@ void panel_matrix<T>::set_rows(std::size_t first, qlite::matrix_view<const float
   for (std::size_t i = 0; i < values.rows(); ++i) {
     const std::size_t row = first + i;
     T* const out = data_.data() + row / panel * panel * padded_cols() + row % panel * step;
-    for (std::size_t k = 0; k < cols_; ++k) out[k / step * panel * step + k % step] = element<T>(values(i, k));
+    for (std::size_t k = 0; k < cols_; ++k) convert(&values(i, k), 1, out + k / step * panel * step + k % step);
   }
 }
 
@@ -94,12 +74,9 @@ template <std::size_t R>
 void panel_matrix<T>::multiply_tile(const packed_rows& x, std::size_t first_row, std::size_t panel_index,
                                     qlite::matrix_view<float> y, const after& op) const {
   tile_sums<R> sums;
-  if constexpr (sizeof(T) == 4) {
-    multiply_add<R>(sums, reinterpret_cast<const float*>(x.tile(first_row)), 1, R, panel_at(panel_index), panel, cols_);
-  } else {
-    using packed = std::conditional_t<has_bf16_dot, std::uint32_t, float>;
-    multiply_add<R>(sums, reinterpret_cast<const packed*>(x.tile(first_row)), panel_at(panel_index), padded_cols() / 2);
-  }
+  constexpr std::size_t together = sizeof(float) / sizeof(a_element<T>);    // a pair of bfloat16, or one float
+  multiply_add<R>(sums, reinterpret_cast<const a_element<T>*>(x.tile(first_row)), together, R, panel_at(panel_index),
+                  padded_cols());
   const std::size_t col = panel_index * panel;
   if (col + panel <= rows_) {
     for (std::size_t r = 0; r < R; ++r) {

@@ -96,6 +96,7 @@ quantized_matrix& quantized_matrix::operator=(quantized_matrix&&) noexcept = def
 
 std::size_t quantized_matrix::rows() const { return weights_->rows; }
 std::size_t quantized_matrix::cols() const { return weights_->cols; }
+bool quantized_matrix::weight_only() const { return weights_->weight_only; }
 std::size_t quantized_matrix::bytes() const {
   std::size_t sum = 0;
   for (const auto& block : weights_->blocks) sum += block.bytes();

@@ -42,6 +42,8 @@ class quantized_matrix {
   std::size_t cols() const;
   /// Bytes of the packed weights with their scales and padding.
   std::size_t bytes() const;
+  /// Whether products take float activations.
+  bool weight_only() const;
 
   /// y[m, rows] = after(x[m, cols] * W^T); `input` belongs to x.
   void multiply(qlite::matrix_view<const float> x, quantized_input& input, qlite::matrix_view<float> y, const after& op,

@@ -9,6 +9,7 @@
 // instruction a shift and a mask make two float vectors of them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <qlite/core/half.hpp>
@@ -48,14 +49,13 @@ struct tile_sums {
 
 inline vec load(const float* p) { return vec::load_unaligned(p); }
 
-/// sums += A * B over k; A's element (r, k) is a[r * a_row + k * a_k], B is a float panel with `b_k` floats from one k
-/// to the next.
+/// sums += A * B over k; A's element (r, k) is a[r * a_row + k * a_k], B is a panel.
 template <std::size_t R>
 inline void multiply_add(tile_sums<R>& sums, const float* a, std::size_t a_row, std::size_t a_k, const float* b,
-                         std::size_t b_k, std::size_t k_end) {
+                         std::size_t k_end) {
   for (std::size_t k = 0; k < k_end; ++k) {
-    const vec b0 = load(b + k * b_k);
-    const vec b1 = load(b + k * b_k + lanes);
+    const vec b0 = load(b + k * panel);
+    const vec b1 = load(b + k * panel + lanes);
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < R; ++r) {
       const vec x(a[r * a_row + k * a_k]);
@@ -67,16 +67,19 @@ inline void multiply_add(tile_sums<R>& sums, const float* a, std::size_t a_row, 
 
 #if defined(__AVX512BF16__)
 
-/// The same for a bfloat16 panel of `pairs` pairs of k; a[pair][R] holds two bfloat16 each.
+/// The same for a bfloat16 panel of k_end (rounded up) / 2 pairs. A's pairs of elements lie together, from k even on.
 template <std::size_t R>
-inline void multiply_add(tile_sums<R>& sums, const std::uint32_t* a, const qlite::bfloat16* b, std::size_t pairs) {
+inline void multiply_add(tile_sums<R>& sums, const qlite::bfloat16* a, std::size_t a_row, std::size_t a_k,
+                         const qlite::bfloat16* b, std::size_t k_end) {
   const auto load_pairs = [](const void* p) { return reinterpret_cast<__m512bh>(_mm512_loadu_si512(p)); };
-  for (std::size_t k = 0; k < pairs; ++k) {
-    const __m512bh b0 = load_pairs(b + k * 2 * panel);
-    const __m512bh b1 = load_pairs(b + k * 2 * panel + 2 * lanes);
+  for (std::size_t k = 0; k < k_end; k += 2) {
+    const __m512bh b0 = load_pairs(b + k * panel);
+    const __m512bh b1 = load_pairs(b + k * panel + 2 * lanes);
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < R; ++r) {
-      const __m512bh x = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(a[k * R + r])));
+      int pair;
+      std::memcpy(&pair, a + r * a_row + k * a_k, sizeof pair);
+      const __m512bh x = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
       sums.v[r][0] = _mm512_dpbf16_ps(sums.v[r][0], x, b0);
       sums.v[r][1] = _mm512_dpbf16_ps(sums.v[r][1], x, b1);
     }
@@ -85,9 +88,10 @@ inline void multiply_add(tile_sums<R>& sums, const std::uint32_t* a, const qlite
 
 #else
 
-/// The same for a bfloat16 panel of `pairs` pairs of k, decoded in registers; a[2 * pair + (0, 1)][R] holds floats.
+/// The same for a bfloat16 panel of k_end (rounded up) / 2 pairs, decoded in registers.
 template <std::size_t R>
-inline void multiply_add(tile_sums<R>& sums, const float* a, const qlite::bfloat16* b, std::size_t pairs) {
+inline void multiply_add(tile_sums<R>& sums, const float* a, std::size_t a_row, std::size_t a_k,
+                         const qlite::bfloat16* b, std::size_t k_end) {
   using words = xsimd::batch<std::uint32_t>;
   const auto load_words = [](const void* p) {
     words w;
@@ -99,9 +103,9 @@ inline void multiply_add(tile_sums<R>& sums, const float* a, const qlite::bfloat
     std::memcpy(&v, &w, sizeof v);
     return v;
   };
-  for (std::size_t k = 0; k < pairs; ++k) {
-    const words w0 = load_words(b + k * 2 * panel);
-    const words w1 = load_words(b + k * 2 * panel + 2 * lanes);
+  for (std::size_t k = 0; k < k_end; k += 2) {
+    const words w0 = load_words(b + k * panel);
+    const words w1 = load_words(b + k * panel + 2 * lanes);
     const words high(0xffff0000u);
     const vec even0 = as_float(w0 << 16);
     const vec even1 = as_float(w1 << 16);
@@ -109,8 +113,8 @@ inline void multiply_add(tile_sums<R>& sums, const float* a, const qlite::bfloat
     const vec odd1 = as_float(w1 & high);
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < R; ++r) {
-      const vec even(a[2 * k * R + r]);
-      const vec odd(a[(2 * k + 1) * R + r]);
+      const vec even(a[r * a_row + k * a_k]);
+      const vec odd(a[r * a_row + (k + 1) * a_k]);
       sums.v[r][0] = xsimd::fma(even, even0, sums.v[r][0]);
       sums.v[r][1] = xsimd::fma(even, even1, sums.v[r][1]);
       sums.v[r][0] = xsimd::fma(odd, odd0, sums.v[r][0]);
@@ -121,6 +125,31 @@ inline void multiply_add(tile_sums<R>& sums, const float* a, const qlite::bfloat
 
 #endif
 
+/// What A holds where B is of T.
+template <class T>
+using a_element = std::conditional_t<sizeof(T) == 2 && has_bf16_dot, qlite::bfloat16, float>;
+
+/// Stores lanes, rounded to nearest, ties to even.
+inline void store(const vec& x, float* to) { x.store_unaligned(to); }
+inline void store(const vec& x, qlite::bfloat16* to) {
+#if defined(__AVX512BF16__)
+  const __m256bh rounded = _mm512_cvtneps_pbh(x);
+  std::memcpy(static_cast<void*>(to), &rounded, sizeof rounded);
+#else
+  float values[lanes];
+  x.store_unaligned(values);
+  for (std::size_t i = 0; i < lanes; ++i) to[i] = qlite::bfloat16::from_float(values[i]);
+#endif
+}
+
+/// The same for `count` floats.
+inline void convert(const float* x, std::size_t count, float* to) { std::copy_n(x, count, to); }
+inline void convert(const float* x, std::size_t count, qlite::bfloat16* to) {
+  const std::size_t whole = count / lanes * lanes;
+  for (std::size_t i = 0; i < whole; i += lanes) store(load(x + i), to + i);
+  for (std::size_t i = whole; i < count; ++i) to[i] = qlite::bfloat16::from_float(x[i]);
+}
+
 /// Calls f(std::integral_constant<std::size_t, rows>) for a number of rows from 1 to tile_rows.
 template <std::size_t R = tile_rows, class F>
 inline void with_rows(std::size_t rows, F&& f) {
@@ -130,13 +159,37 @@ inline void with_rows(std::size_t rows, F&& f) {
     with_rows<R - 1>(rows, f);
 }
 
-/// The sum of the lanes.
+/// op over N floats, as a tree.
+template <std::size_t N, class Op>
+inline float reduce(const float* x, Op op) {
+  if constexpr (N == 1)
+    return *x;
+  else
+    return op(reduce<N / 2>(x, op), reduce<N / 2>(x + N / 2, op));
+}
 inline float sum_of(const vec& v) {
   float x[lanes];
   v.store_unaligned(x);
-  float sum = 0;
-  for (const float value : x) sum += value;
-  return sum;
+  return reduce<lanes>(x, [](float a, float b) { return a + b; });
+}
+inline float largest_of(const vec& v) {
+  float x[lanes];
+  v.store_unaligned(x);
+  return reduce<lanes>(x, [](float a, float b) { return a < b ? b : a; });
+}
+
+/// 2^x for x <= 0; 0 below -125. x = n + f, and 2^n 2^f by the Taylor series of 2^f, |f| <= 1/2: an error of 2e-7,
+/// relative. Adding 1.5 * 2^23 leaves n in the low bits of t, from where it goes to the exponent.
+inline vec exp2_of_negative(const vec& x) {
+  using words = xsimd::batch<std::int32_t>;
+  const vec magic(12582912.0f);
+  const vec t = x + magic;
+  const vec f = x - (t - magic);
+  vec p(1.54035304e-4f);
+  for (const float c : {1.33335581e-3f, 9.61812911e-3f, 5.55041087e-2f, 0.240226507f, 0.693147181f, 1.0f})
+    p = xsimd::fma(p, f, vec(c));
+  const words scaled = xsimd::bitwise_cast<words>(p) + (xsimd::bitwise_cast<words>(t) << 23);
+  return xsimd::select(x < vec(-125.0f), vec(0.0f), xsimd::bitwise_cast<vec>(scaled));
 }
 
 /// x / (1 + exp(-x)) (Elfwing et al., 2018).

@@ -68,12 +68,31 @@ std::vector<float> transformer::load_vector(tensor_id id) {
   return values;
 }
 
-session::session(const transformer& model, std::size_t capacity, std::size_t batch, executor& threads)
+namespace {
+
+using any_attention = std::variant<cached_attention<float>, cached_attention<qlite::bfloat16>>;
+
+template <class T>
+any_attention make_attention(const model_config& config, std::size_t capacity, executor& threads) {
+  return cached_attention<T>{{config, capacity}, {config, capacity, threads.concurrency()}};
+}
+
+any_attention make_attention(const transformer& model, std::size_t capacity, executor& threads, cached_as cached) {
+  const auto& layers = model.layers();
+  if (cached == cached_as::automatic && !layers.empty() && layers.front().qkv.rounds_input())
+    cached = cached_as::bfloat16;
+  return cached == cached_as::bfloat16 ? make_attention<qlite::bfloat16>(model.config(), capacity, threads)
+                                       : make_attention<float>(model.config(), capacity, threads);
+}
+
+}    // namespace
+
+session::session(const transformer& model, std::size_t capacity, std::size_t batch, executor& threads, cached_as cached)
     : model_(model),
       threads_(threads),
+      capacity_(capacity),
       batch_(std::max<std::size_t>(1, std::min(batch, capacity))),
-      cache_(model.config(), capacity),
-      attention_(model.config(), capacity, threads.concurrency()),
+      attention_(make_attention(model, capacity, threads, cached)),
       rotary_(model.config(), capacity) {
   const model_config& c = model.config();
   hidden_ = array<float>(batch_ * c.width);
@@ -89,13 +108,18 @@ void session::normalize(qlite::matrix_view<const float> x, const std::vector<flo
   const auto normalize_rows = [&](std::size_t begin, std::size_t end) {
     for (std::size_t r = begin; r < end; ++r) {
       const float* const row = x.row(r);
-      const std::size_t whole = x.cols() / lanes * lanes;
-      vec squares(0.0f);
-      for (std::size_t i = 0; i < whole; i += lanes) squares = xsimd::fma(load(row + i), load(row + i), squares);
-      float sum = sum_of(squares);
+      const std::size_t whole = x.cols() / (4 * lanes) * (4 * lanes);
+      vec squares[4] = {vec(0.0f), vec(0.0f), vec(0.0f), vec(0.0f)};    // an fma takes as long as four pairs of loads
+      for (std::size_t i = 0; i < whole; i += 4 * lanes)
+        for (std::size_t v = 0; v < 4; ++v)
+          squares[v] = xsimd::fma(load(row + i + v * lanes), load(row + i + v * lanes), squares[v]);
+      float sum = sum_of((squares[0] + squares[1]) + (squares[2] + squares[3]));
       for (std::size_t i = whole; i < x.cols(); ++i) sum += row[i] * row[i];
       const float scale = 1.0f / std::sqrt(sum / static_cast<float>(x.cols()) + model_.config().norm_epsilon);
-      for (std::size_t i = 0; i < x.cols(); ++i) out(r, i) = row[i] * scale * weight[i];
+      float* const to = out.row(r);
+      for (std::size_t i = 0; i < whole; i += lanes)
+        store(load(row + i) * vec(scale) * load(weight.data() + i), to + i);
+      for (std::size_t i = whole; i < x.cols(); ++i) to[i] = row[i] * scale * weight[i];
     }
   };
   if (x.rows() * x.cols() < 16384)    // not worth waking the threads
@@ -121,14 +145,15 @@ void session::attend(std::size_t index, std::size_t rows) {
       float* const query = qkv.row(r);
       float* const key = query + c.query_width();
       rotary_.apply(query, c.heads + c.kv_heads, position_ + r);    // keys follow the queries
-      cache_.store(index, position_ + r, key, key + c.kv_width());
+      std::visit([&](auto& a) { a.cache.store(index, position_ + r, key, key + c.kv_width()); }, attention_);
     }
   };
   if (rows < 16)
     rotate_and_store(0, rows);
   else
     for_each_slice(threads_, rows, rotate_and_store);
-  attention_.apply(cache_, index, position_, {qkv.data(), rows, c.query_width(), qkv.row_stride()}, attended, threads_);
+  const qlite::matrix_view<const float> queries{qkv.data(), rows, c.query_width(), qkv.row_stride()};
+  std::visit([&](auto& a) { a.attend.apply(a.cache, index, position_, queries, attended, threads_); }, attention_);
   input_.set(attended);
   if (observer_) observer_({part::attention_output, index}, attended);
   layer.attention_output.apply(input_, hidden, {then::add, hidden}, threads_);
@@ -166,6 +191,25 @@ qlite::matrix_view<const float> session::forward(const token* tokens, std::size_
 
 void session::embed(const token* tokens, qlite::matrix_view<float> hidden) const {
   read_embeddings(model_.file(), tokens, hidden);
+}
+
+void session::products(std::size_t rows) {
+  const model_config& c = model_.config();
+  const auto hidden = rows_of(hidden_, rows, c.width);
+  const auto gate = rows_of(gate_, rows, c.ffn_width);
+  for (const layer_weights& layer : model_.layers()) {
+    input_.set(rows_of(normalized_, rows, c.width));
+    layer.qkv.apply(input_, rows_of(qkv_, rows, c.query_width() + 2 * c.kv_width()), {}, threads_);
+    input_.set(rows_of(attended_, rows, c.query_width()));
+    layer.attention_output.apply(input_, hidden, {then::add, hidden}, threads_);
+    input_.set(rows_of(normalized_, rows, c.width));
+    layer.gate.apply(input_, gate, {then::silu, {}}, threads_);
+    layer.up.apply(input_, gate, {then::multiply, gate}, threads_);
+    input_.set(gate);
+    layer.down.apply(input_, hidden, {then::add, hidden}, threads_);
+  }
+  logits_.require(c.vocabulary);
+  logits(rows_of(normalized_, 1, c.width), {logits_.data(), 1, c.vocabulary});
 }
 
 void session::take(qlite::matrix_view<const float> hidden) {

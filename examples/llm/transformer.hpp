@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <variant>
 #include <vector>
 
 #include "attention.hpp"
@@ -69,12 +70,20 @@ class transformer {
   std::size_t weights_ = 0, bytes_ = 0;
 };
 
+/// Attention and what it attends to.
+template <class T>
+struct cached_attention {
+  kv_cache<T> cache;
+  attention<T> attend;
+};
+
 class session final : public running_text {
  public:
-  /// Room for `capacity` positions, of which up to `batch` are computed at once.
-  session(const transformer& model, std::size_t capacity, std::size_t batch, executor& threads);
+  /// Room for `capacity` positions, of which up to `batch` are computed at once. `cached` is the type of keys and
+  /// values.
+  session(const transformer& model, std::size_t capacity, std::size_t batch, executor& threads, cached_as cached = {});
 
-  std::size_t capacity() const override { return cache_.capacity(); }
+  std::size_t capacity() const override { return capacity_; }
   std::size_t batch() const override { return batch_; }
   std::size_t position() const override { return position_; }
   void reset() override { position_ = 0; }
@@ -84,6 +93,9 @@ class session final : public running_text {
   const float* prompt(const token* tokens, std::size_t count) override;
   token next(const token* tokens, std::size_t count, sampler& choose) override;
 
+  /// The products that `rows` tokens (at most batch()) need, and nothing else, on whatever the last text left behind:
+  /// what remains of a step if attention, norms and choosing tokens take no time.
+  void products(std::size_t rows);
   /// From now on, `observer` is told what goes into each linear layer but the output; an empty one ends that.
   void observe(input_observer observer) { observer_ = std::move(observer); }
   /// For going through a model layer by layer, many texts at a time: the hidden states [m, width] of a text's tokens
@@ -106,9 +118,8 @@ class session final : public running_text {
 
   const transformer& model_;
   executor& threads_;
-  std::size_t batch_, position_ = 0;
-  kv_cache cache_;
-  attention attention_;
+  std::size_t capacity_, batch_, position_ = 0;
+  std::variant<cached_attention<float>, cached_attention<qlite::bfloat16>> attention_;
   rotary_embedding rotary_;
   layer_input input_;
   array<float> hidden_, normalized_, qkv_, attended_, gate_, logits_;

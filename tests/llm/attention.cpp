@@ -7,8 +7,15 @@
 
 using qlite_test::random_source;
 
-TEST_CASE("attention is softmax(Q K^T / sqrt(d)) V of the positions up to the query's own") {
-  qlite_test::for_random_cases(60, [](random_source& random) {
+namespace {
+
+float rounded(float x, float) { return x; }
+float rounded(float x, qlite::bfloat16) { return qlite::bfloat16::from_float(x).to_float(); }
+
+/// Attention over a cache of T, within `tolerance` of what it should be with the keys and values that T can hold.
+template <class T>
+void check_attention(double tolerance) {
+  qlite_test::for_random_cases(60, [tolerance](random_source& random) {
     llm::model_config c;
     c.layers = 2;
     c.kv_heads = random.integer(1, 3);
@@ -25,18 +32,20 @@ TEST_CASE("attention is softmax(Q K^T / sqrt(d)) V of the positions up to the qu
     const std::size_t q_width = c.query_width(), kv_width = c.kv_width();
     const float spread = random.pick({0.1f, 1.0f, 4.0f});    // from even weights to nearly a single one
     const auto q = random.normal_vector(m * (q_width + 1), spread);
-    const auto keys = random.normal_vector((first + m) * kv_width);
-    const auto values = random.normal_vector((first + m) * kv_width);
-    llm::kv_cache cache(c, capacity);
+    auto keys = random.normal_vector((first + m) * kv_width);
+    auto values = random.normal_vector((first + m) * kv_width);
+    llm::kv_cache<T> cache(c, capacity);
     for (std::size_t p = 0; p < first + m; ++p) {
       const auto other = random.normal_vector(2 * kv_width);    // another layer must not matter
       cache.store(1 - layer, p, other.data(), other.data() + kv_width);
       cache.store(layer, p, &keys[p * kv_width], &values[p * kv_width]);
     }
     std::vector<float> out(m * q_width);
-    llm::attention attention(c, capacity, threads.concurrency());
+    llm::attention<T> attention(c, capacity, threads.concurrency());
     attention.apply(cache, layer, first, {q.data(), m, q_width, q_width + 1}, {out.data(), m, q_width}, threads);
 
+    for (float& x : keys) x = rounded(x, T{});
+    for (float& x : values) x = rounded(x, T{});
     double worst = 0;
     for (std::size_t i = 0; i < m; ++i) {
       for (std::size_t h = 0; h < c.heads; ++h) {
@@ -57,8 +66,18 @@ TEST_CASE("attention is softmax(Q K^T / sqrt(d)) V of the positions up to the qu
         }
       }
     }
-    CHECK(worst < 2e-5);
+    CHECK(worst < tolerance);
   });
+}
+
+}    // namespace
+
+TEST_CASE("attention is softmax(Q K^T / sqrt(d)) V of the positions up to the query's own") {
+  check_attention<float>(2e-5);
+}
+TEST_CASE("attention over a cache of bfloat16") {
+  // Products of bfloat16 round the queries, whose scores here reach some 50 / sqrt(d), and the weights of positions.
+  check_attention<qlite::bfloat16>(llm::has_bf16_dot ? 6e-2 : 2e-5);
 }
 
 TEST_CASE("rotary embeddings turn pairs and keep their length; scores depend on distance only") {
