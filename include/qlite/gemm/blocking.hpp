@@ -110,12 +110,12 @@ QLITE_INLINE void run_tasks(Executor& executor, std::size_t tasks, const F& f) {
 class next_strips {
  public:
   QLITE_INLINE next_strips(const work_plan& work, std::size_t item, std::size_t last, std::size_t strip_bytes,
-                           std::size_t tile_rows) noexcept
-      : strip_bytes_(strip_bytes), tile_rows_(tile_rows) {
+                           std::size_t largest_tile_rows) noexcept
+      : strip_bytes_(strip_bytes), tile_rows_(largest_tile_rows) {
     if (item == last) return;
     const slice rows = work.rows_of(item);
     // an equal part each for a power of two of the largest tiles, or all for a smaller one
-    while (std::size_t{2} << part_ < (rows.end - rows.begin) / tile_rows) ++part_;
+    while (std::size_t{2} << part_ < (rows.end - rows.begin) / largest_tile_rows) ++part_;
     tiles_ = std::size_t{1} << part_;
     distance_ = (work.strips_of(item + 1).begin - work.strips_of(item).begin) * strip_bytes;
   }
