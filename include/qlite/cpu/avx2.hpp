@@ -146,19 +146,71 @@ struct isa<cpu::avx2> : avx2_common {
     __m256i v[2];
   };
   QLITE_INLINE static partial start_partial() noexcept { return {{_mm256_setzero_si256(), _mm256_setzero_si256()}}; }
+  /// Weights as they are multiplied: |w| <= 128 as an unsigned byte, times x with the sign of w.
+  struct signed_weights {
+    weights code, magnitude;
+  };
+  template <code_kind C>
+  using staged = std::conditional_t<C == code_kind::u4, weights, signed_weights>;
+  template <code_kind C>
+  QLITE_INLINE static staged<C> stage(weights w) noexcept {
+    if constexpr (C == code_kind::u4)
+      return w;
+    else
+      return {w, {{_mm256_abs_epi8(w.v[0]), _mm256_abs_epi8(w.v[1])}}};
+  }
+  /// Sums of two products in 16 bits.
+  template <code_kind C>
+  QLITE_INLINE static partial products(weights w, inputs x) noexcept {
+    static_assert(C == code_kind::u4);
+    return {{_mm256_maddubs_epi16(w.v[0], x.v), _mm256_maddubs_epi16(w.v[1], x.v)}};
+  }
+  template <code_kind C>
+  QLITE_INLINE static partial products(signed_weights w, inputs x) noexcept {
+    static_assert(C == code_kind::s8);
+    return {{_mm256_maddubs_epi16(w.magnitude.v[0], _mm256_sign_epi8(x.v, w.code.v[0])),
+             _mm256_maddubs_epi16(w.magnitude.v[1], _mm256_sign_epi8(x.v, w.code.v[1]))}};
+  }
+  /// Adds at once: g++ would collect what is added to many sums, spilled, and add it up behind them all.
+  QLITE_INLINE static void add(partial& sum, partial p) noexcept {
+    sum = {{_mm256_add_epi16(sum.v[0], p.v[0]), _mm256_add_epi16(sum.v[1], p.v[1])}};
+    __asm__("" : "+x"(sum.v[0]), "+x"(sum.v[1]));
+  }
   template <code_kind C>
   QLITE_INLINE static void dot(partial& sum, weights w, inputs x) noexcept {
-    for (std::size_t i = 0; i < 2; ++i) {
-      if constexpr (C == code_kind::u4)
-        sum.v[i] = _mm256_add_epi16(sum.v[i], _mm256_maddubs_epi16(w.v[i], x.v));
-      else    // |w| <= 128 as an unsigned byte times x with the sign of w
-        sum.v[i] =
-            _mm256_add_epi16(sum.v[i], _mm256_maddubs_epi16(_mm256_abs_epi8(w.v[i]), _mm256_sign_epi8(x.v, w.v[i])));
-    }
+    add(sum, products<C>(stage<C>(w), x));
+  }
+  QLITE_INLINE static ints widened(partial p) noexcept {
+    const __m256i ones = _mm256_set1_epi16(1);
+    return {{_mm256_madd_epi16(p.v[0], ones), _mm256_madd_epi16(p.v[1], ones)}};
   }
   QLITE_INLINE static void flush(ints& sum, partial p) noexcept {
-    for (std::size_t i = 0; i < 2; ++i)
-      sum.v[i] = _mm256_add_epi32(sum.v[i], _mm256_madd_epi16(p.v[i], _mm256_set1_epi16(1)));
+    sum = add_ints(sum, widened(p));
+    __asm__("" : "+x"(sum.v[0]), "+x"(sum.v[1]));    // as above
+  }
+
+  /// Register by register: g++ copies the whole in quarters.
+  template <class T>
+  QLITE_INLINE static void store(T a, T* to) noexcept {
+    to->v[0] = a.v[0];
+    to->v[1] = a.v[1];
+  }
+
+  static constexpr std::size_t integer_tiles[] = {8, 6, 4, 2, 1}, staged_rows = 4;
+  QLITE_INLINE static void store(signed_weights w, signed_weights* to) noexcept {
+    store(w.code, &to->code);
+    store(w.magnitude, &to->magnitude);
+  }
+  using avx2_common::to_floats;
+  /// Less z * a.
+  QLITE_INLINE static floats to_floats(ints sum, std::size_t, std::int32_t z, std::int32_t a) noexcept {
+    const __m256i v = _mm256_set1_epi32(a);
+    const __m256i za = z == 8 ? _mm256_slli_epi32(v, 3) : _mm256_mullo_epi32(v, _mm256_set1_epi32(z));
+    return to_floats(ints{{_mm256_sub_epi32(sum.v[0], za), _mm256_sub_epi32(sum.v[1], za)}});
+  }
+  template <code_kind C>
+  QLITE_INLINE static floats to_floats(ints sum, std::size_t, const std::byte* zeros, std::int32_t a) noexcept {
+    return to_floats(add_ints(sum, start<C>(zeros, a)));
   }
 };
 

@@ -143,10 +143,11 @@ inline void strips_gemm(const strip_tiles<Function>& set, const work_plan& work,
     alignas(cache_line) float tile[largest_tile];
     for (std::size_t item = items.begin; item < items.end; ++item) {
       const slice rows = work.rows_of(item), strips = work.strips_of(item);
-      const next_strips next(work, item, items.end - 1, w.shape.strip_bytes, set.one.tiles[0].rows);
+      const next_strips next(work, item, items.end - 1, w.shape.strip_bytes, set.most_rows());
       for (std::size_t row = rows.begin, count; row < rows.end; row += count) {
         const auto& tile_of = set.one.pick(rows.end - row);
         count = min_of(tile_of.rows, rows.end - row);
+        if (set.panels != 1 && rows.end - row >= set.most_rows()) count = set.most_rows();
         const std::size_t some = strips.end - strips.begin == set.strips ? set.together(rows.end - row) : 1;
         for (std::size_t strip = strips.begin; strip < strips.end; strip += some) {
           out.prefetch(count, some, row, strip);
@@ -165,9 +166,11 @@ inline void integer_gemm(const integer_kernels& set, const packed_data& w, const
                          const Out& out, Executor& executor, std::size_t concurrency) {
   const work_plan work(m, x.row_bytes, w.shape.strips, set.together(m), concurrency);
   strips_gemm(set, work, w, out, executor,
-              [&](const std::byte* strips, std::size_t row, std::size_t, float* tile, prefetch_plan prefetch)
+              [&](const std::byte* strips, std::size_t row, std::size_t count, float* tile, prefetch_plan prefetch)
                   QLITE_LAMBDA {
-                    return integer_tile_args{strips, &w.shape, x.panel(row), tile, prefetch};
+                    const std::size_t panel = set.one.tiles[0].rows;
+                    return integer_tile_args{strips, &w.shape, x.panel(row),
+                                             tile,   prefetch, count > panel ? panel * x.row_bytes : 0};
                   });
 }
 

@@ -30,6 +30,7 @@ struct integer_tile_args {
   const std::byte* x;    // one panel, of as many rows as the tile
   float* out;            // [rows][strips * 16]
   prefetch_plan prefetch;
+  std::size_t next_panel = 0;    // not 0: a second panel so many bytes on takes part, in tiles that take two
 };
 using integer_tile_function = void (*)(const integer_tile_args&);
 
@@ -225,9 +226,9 @@ struct integer_tile {
   }
 
   /// y plus what a run gave for row m of a strip.
-  QLITE_INLINE static floats added(floats y, const sums& sum, std::size_t s, std::size_t m, floats sw,
-                                   const std::byte* zeros, const std::byte* offsets, const std::byte* x) noexcept {
-    y = fma(sum_of(sum, s, m, zeros, x), scaled(sw, x, m), y);
+  QLITE_INLINE static floats added(floats y, floats sum, std::size_t m, floats sw, const std::byte* offsets,
+                                   const std::byte* x) noexcept {
+    y = fma(sum, scaled(sw, x, m), y);
     if constexpr (Format::has_offset)
       y = fma(scaled(floats::load(reinterpret_cast<const offset*>(offsets)), x, m),
               floats::splat(static_cast<float>(sum_at(x, m))), y);
@@ -286,9 +287,10 @@ struct integer_tile {
             repeat<Strips>([&](auto s) QLITE_LAMBDA {
               const std::size_t at = s * all.bytes;
               if constexpr (is_kept(s, m))
-                acc[m] = added(acc[m], sum, s, m, sw[s], zeros + at, offsets + at, x);
+                acc[m] = added(acc[m], sum_of(sum, s, m, zeros + at, x), m, sw[s], offsets + at, x);
               else
-                added(floats::load(out(s, m)), sum, s, m, sw[s], zeros + at, offsets + at, x).store(out(s, m));
+                added(floats::load(out(s, m)), sum_of(sum, s, m, zeros + at, x), m, sw[s], offsets + at, x)
+                    .store(out(s, m));
             });
           });
           left -= lines;

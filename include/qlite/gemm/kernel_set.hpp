@@ -5,8 +5,8 @@
 
 #include <qlite/cpu/kernels.hpp>
 #include <qlite/gemm/float_tile.hpp>
-#include <qlite/gemm/integer_tile.hpp>
 #include <qlite/gemm/pair_tile.hpp>
+#include <qlite/gemm/staged_tile.hpp>
 
 QLITE_BEGIN_FUNCTIONS
 namespace impl {
@@ -45,7 +45,10 @@ struct strip_tiles {
   tile_list<Function> one;
   Function several;    // null where `strips` is 1
   std::size_t strips;
+  std::size_t panels = 1;    // so many times its rows are what the largest tile takes at once, if there are as many
 
+  /// The rows of the largest tile.
+  QLITE_INLINE constexpr std::size_t most_rows() const noexcept { return panels * one.tiles[0].rows; }
   /// Strips that are read together for `rows` rows.
   QLITE_INLINE std::size_t together(std::size_t rows) const noexcept {
     return one.pick(rows).rows == one.tiles[0].rows ? strips : 1;
@@ -84,10 +87,10 @@ QLITE_INLINE constexpr integer_kernels make_integer_kernels(std::index_sequence<
   static_assert(rows * strips * strip_rows <= largest_tile, "a tile fits the loops' scratch");
   integer_tile_function several = nullptr;
   if constexpr (strips > 1) several = &integer_tile<I, Format, Scales, rows, strips>::apply;
-  return {
-      {{{I::integer_tiles[Is], &integer_tile<I, Format, Scales, I::integer_tiles[Is], 1>::apply}...}, sizeof...(Is), 1},
-      several,
-      strips};
+  return {{{{I::integer_tiles[Is], integer_tile_of<I, Format, Scales, I::integer_tiles[Is]>()}...}, sizeof...(Is), 1},
+          several,
+          strips,
+          rows > rows_at_a_time<I> ? 2 : 1};
 }
 
 template <class I, class Format, std::size_t... Ds>
