@@ -70,9 +70,10 @@ struct integer_tile {
 
   using strips = strip_stream<Strips, (Rows >= 4)>;
   /// Each line that is read, headers too, asks for one further on: one that nobody asked for stalls everything. With
-  /// one row a line of bytes is done with so soon that the processor sees enough lines ahead.
+  /// one row and a dot product of one instruction, a line of bytes is done with so soon that the processor sees enough
+  /// lines ahead.
   QLITE_INLINE static void prefetch(const strips& all, const std::byte* w) noexcept {
-    if constexpr (Format::nibbles || Rows > 1) all.prefetch(w);
+    if constexpr (Format::nibbles || Rows > 1 || burst_units != 0) all.prefetch(w);
     static_cast<void>(all), static_cast<void>(w);
   }
 
