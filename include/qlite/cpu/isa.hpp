@@ -18,8 +18,8 @@
 //   start(z, a), start<C>(z[16], a)      ints that begin at -z * a: one zero point, or (row_unit 1) one a column
 //   add_ints(a, b)
 //   rows                                 optional, where k_unit is 4: four rows of X at once (cpu/four_rows.hpp)
-//   staged_rows                          optional: tiles of more rows multiply so many at a time (staged_tile.hpp), with
-//                                        staged<C>, stage<C>(w), products<C>(staged, x), add(partial, partial),
+//   staged_rows                          optional: tiles of more rows multiply so many at a time (staged_tile.hpp)
+//                                        by staged<C>, stage<C>(w), products<C>(staged, x), add(partial, partial),
 //                                        widened(partial), store(v, to), and to_floats as for row_unit 2
 //   to_floats(sum)                       row_unit 1
 //   to_floats(sum, row, z, a), to_floats<C>(sum, row, z[16], a)    row_unit 2: one row, less z * a
