@@ -75,6 +75,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(std::size_t{1}, std::size_t{1000}))
       ->capture_default_str();
   options.common.batch = 512;
+  options.common.cache = llm::cached_as::float32;    // what is measured is the weights and the inputs of layers
 
   try {
     app.parse(argc, argv);

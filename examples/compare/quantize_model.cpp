@@ -129,7 +129,7 @@ class growing_model {
                                                      &layer.down, &reference.output()};
                  return *parts[static_cast<std::size_t>(id.what)];
                }),
-        running_(model_, like.batch(), like.batch(), threads),
+        running_(model_, like.batch(), like.batch(), threads, llm::cached_as::float32),
         at_(running_, all, model_.config()),
         threads_(threads) {}
 
