@@ -34,7 +34,8 @@ struct drifted_layer {
   }
 };
 
-std::vector<float> compensated_weights(drifted_layer& l, double damping, bool residual, float strength = 1.0f) {
+std::vector<float> compensated_weights(drifted_layer& l, double damping, bool residual, double scarcity = 0,
+                                       float strength = 1.0f) {
   ql::hessian H(l.k);
   ql::drift inputs(l.k, l.k), stream(l.n, l.k);
   H.observe(l.Xq.view());
@@ -42,6 +43,7 @@ std::vector<float> compensated_weights(drifted_layer& l, double damping, bool re
   stream.observe(l.R.view(), l.Rq.view(), l.Xq.view());
   ql::compensated<> method(H, inputs);
   method.damping = damping;
+  method.scarcity = scarcity;
   method.strength = strength;
   if (residual) method.residual = &stream;
   std::vector<float> out(l.n * l.k);
@@ -85,9 +87,10 @@ TEST_CASE("drift: the products in double, however rows are cut, merged and sprea
 TEST_CASE("compensated weights solve the normal equations") {
   for_random_cases(14, [](random_source& random) {
     drifted_layer l(random, random.extent(1, 420), random.extent(1, 300), random.integer(20, 500));
-    const double damping = random.pick({0.01, 0.3});
+    const double least = random.pick({0.01, 0.3}), scarcity = random.pick({0.0, 0.1, 10.0});
     const bool residual = random.chance(0.5);
-    const std::vector<float> better = compensated_weights(l, damping, residual);
+    const std::vector<float> better = compensated_weights(l, least, residual, scarcity);
+    const double damping = std::max(least, scarcity * static_cast<double>(l.k) / static_cast<double>(l.m));
     double mean = 0, live = 0;
     for (std::size_t c = 0; c < l.k; ++c) {
       double sum = 0;
@@ -108,7 +111,7 @@ TEST_CASE("compensated weights solve the normal equations") {
       for (std::size_t c = 0; c < l.k; ++c) {
         // a dead column has the mean on its diagonal, and nothing to make up for
         double slope = -damping * mean * (static_cast<double>(better[n * l.k + c]) - static_cast<double>(l.W(n, c)));
-        double size = mean;
+        double size = mean * (1 + damping);
         for (std::size_t r = 0; r < l.m; ++r) {
           slope += left[r] * static_cast<double>(l.Xq(r, c));
           size += std::abs(left[r] * static_cast<double>(l.Xq(r, c)));
@@ -157,7 +160,7 @@ TEST_CASE("compensation: no drift, strength, threads, and what the method quanti
 
 TEST_CASE("compensated lowers the error against the original's outputs") {
   random_source random(5);
-  drifted_layer l(random, 40, 128, 600);
+  drifted_layer l(random, 40, 128, 3000);
   ql::hessian H(l.k);
   H.observe(l.Xq.view());
   ql::drift inputs(l.k, l.k);
@@ -179,7 +182,51 @@ TEST_CASE("compensated lowers the error against the original's outputs") {
   };
   const ql::gptq rounding(H);
   CHECK(error(ql::quantize<w4>(l.W.view(), ql::compensated(H, inputs, rounding))) <
-        0.9 * error(ql::quantize<w4>(l.W.view(), rounding)));
+        0.97 * error(ql::quantize<w4>(l.W.view(), rounding)));
+}
+
+TEST_CASE("compensation from few rows does not follow their noise") {
+  random_source random(6);
+  const std::size_t n = 24, k = 96, few = 200, all = 2000;
+  strided_matrix<float> W(n, k, 0), X(all, k, 0), Xq(all, k, 0), R(all, n, 0), Rq(all, n, 0);
+  const auto fill = [&](strided_matrix<float>& a, auto&& value) {
+    for (std::size_t r = 0; r < a.rows(); ++r)
+      for (std::size_t c = 0; c < a.cols(); ++c) a(r, c) = value(r, c);
+  };
+  fill(W, [&](std::size_t, std::size_t) { return random.normal(); });
+  fill(X, [&](std::size_t, std::size_t) { return random.normal(); });
+  fill(R, [&](std::size_t, std::size_t) { return random.normal(); });
+  fill(Xq, [&](std::size_t r, std::size_t c) { return X(r, c) + 0.02f * random.normal(); });
+  fill(Rq, [&](std::size_t r, std::size_t c) { return R(r, c) + 0.4f * Xq(r, c) + random.normal(); });
+  const auto first = [&](strided_matrix<float>& a) {
+    return ql::matrix_view<const float>{a.view().data(), few, a.cols(), a.view().row_stride()};
+  };
+  ql::hessian H(k);
+  ql::drift inputs(k, k), stream(n, k);
+  H.observe(first(Xq));
+  inputs.observe(first(X), first(Xq), first(Xq));
+  stream.observe(first(R), first(Rq), first(Xq));
+  const auto error = [&](double scarcity, float strength) {    // on the other rows
+    ql::compensated<> method(H, inputs);
+    method.residual = &stream;
+    method.scarcity = scarcity;
+    method.strength = strength;
+    std::vector<float> better(n * k);
+    ql::compensate(W.view(), method, ql::matrix_view<float>{better.data(), n, k});
+    double sum = 0;
+    for (std::size_t r = few; r < all; ++r)
+      for (std::size_t i = 0; i < n; ++i) {
+        double left = static_cast<double>(R(r, i)) - static_cast<double>(Rq(r, i));
+        for (std::size_t c = 0; c < k; ++c)
+          left += static_cast<double>(X(r, c)) * static_cast<double>(W(i, c)) -
+                  static_cast<double>(Xq(r, c)) * static_cast<double>(better[i * k + c]);
+        sum += left * left;
+      }
+    return sum;
+  };
+  const double without = error(0, 0);
+  CHECK(error(0, 1) > without);    // what follows the noise costs more than the rest gains
+  CHECK(error(10, 1) < without);
 }
 
 TEST_CASE("compensated takes matrices without rows, and refuses what it cannot use") {
@@ -204,6 +251,9 @@ TEST_CASE("compensated takes matrices without rows, and refuses what it cannot u
   method.strength = 2;
   CHECK_THAT(refusal_of([&] { (void)ql::quantize<w4>(W, method); }), ContainsSubstring("compensated.strength is 2"));
   method.strength = 1;
+  method.scarcity = -1;
+  CHECK_THAT(refusal_of([&] { (void)ql::quantize<w4>(W, method); }), ContainsSubstring("compensated.scarcity is -1"));
+  method.scarcity = 10;
   method.damping = -1;
   CHECK_THAT(refusal_of([&] { (void)ql::quantize<w4>(W, method); }), ContainsSubstring("compensated.damping is -1"));
 

@@ -19,7 +19,10 @@ QLITE_BEGIN_NAMESPACE
 /// the same target one column at a time in Y. Li and others: GPTAQ, ICML 2025, arXiv:2504.02692; the residual stream
 /// in L. Lin, X. Wan: LoaQ, arXiv:2509.06297.
 ///
-///     damping      share of H's mean diagonal, doubled until the matrix is positive definite (as gptq's)
+///     damping      share of H's mean diagonal, at least `scarcity` K / rows that H has seen; doubled until the matrix
+///                  is positive definite (as gptq's)
+///     scarcity     what is not a function of X̂ in the drifts is noise, and K numbers fitted to that many rows follow
+///                  the share K / rows of it: the fewer rows, the more damping. 0: always `damping`
 ///     strength     1: all of it; 0: W
 ///
 /// Without drift W* is W. Sums are of exact products in double, in a fixed order: the same bits on every
@@ -33,6 +36,7 @@ struct compensated {
   Inner inner;
   const drift* residual = nullptr;    ///< (R - R̂)ᵀ X̂, or null
   double damping = 0.01;
+  double scarcity = 10.0;
   float strength = 1.0f;
 
   QLITE_INLINE compensated(const hessian& H, const drift& of_inputs, Inner method = {}) noexcept
@@ -119,6 +123,12 @@ void compensate_rows(const compensation& how, matrix_view<const T> W, matrix_vie
     }
 }
 
+/// The share of the mean diagonal to begin with. A Hessian from elsewhere has seen no rows and is taken as it is.
+QLITE_INLINE double damping_for(double least, double scarcity, const hessian& H) {
+  if (H.rows() == 0) return least;
+  return max_of(least, scarcity * static_cast<double>(H.cols()) / static_cast<double>(H.rows()));
+}
+
 inline void check_drift(const drift& D, const char* rows, std::size_t expected_rows, std::size_t cols) {
   check_equal("the rows of the drift", D.rows(), rows, expected_rows);
   check_equal("the columns of the drift", D.cols(), "columns of W", cols);
@@ -126,12 +136,14 @@ inline void check_drift(const drift& D, const char* rows, std::size_t expected_r
 
 }    // namespace impl
 
-/// Refuses a damping or a strength that is none, a Hessian or a drift of other columns, and what the inner method
-/// refuses.
+/// Refuses a damping, a scarcity or a strength that is none, a Hessian or a drift of other columns, and what the inner
+/// method refuses.
 template <class Inner>
 QLITE_INLINE void check_columns(const compensated<Inner>& method, std::size_t cols) {
   if (QLITE_UNLIKELY(!(method.damping >= 0.0 && method.damping <= 1e6)))
     impl::fail("qlite: compensated.damping is %g, expected 0 ... 1e6", method.damping);
+  if (QLITE_UNLIKELY(!(method.scarcity >= 0.0 && method.scarcity <= 1e3)))
+    impl::fail("qlite: compensated.scarcity is %g, expected 0 ... 1000", method.scarcity);
   if (QLITE_UNLIKELY(!(method.strength >= 0.0f && method.strength <= 1.0f)))
     impl::fail("qlite: compensated.strength is %g, expected 0 ... 1", static_cast<double>(method.strength));
   impl::check_equal("the columns of the Hessian", method.statistics->cols(), "columns of W", cols);
@@ -170,7 +182,7 @@ void compensate(matrix_view<T> weights, const compensated<Inner>& method, matrix
   const impl::gptq_diagonal diagonal = impl::read_diagonal(H, false, numbers);
   for (std::size_t c = 0; c < n; ++c) order[c] = n - 1 - c;    // damped_hessian turns it round
   const impl::triangular_tiles L{tiles, n};
-  double damping = method.damping;
+  double damping = impl::damping_for(method.damping, method.scarcity, H);
   impl::factorize_damped(blocked_cholesky{}, H, order, diagonal, damping, L, executor);
 
   const std::size_t rows = detail::ceil_div(W.rows(), impl::tile_rows);
