@@ -60,7 +60,8 @@ device_case random_device_case(random_source& random) {
   if (c.aligned) c.k = c.k / 8 * 8;
   c.group = random.pick<std::size_t>({8, 16, 24, 32, 40, 64, 96, 128, 192, 1024, c.k == 0 ? 8 : c.k});
   using traits = qlite::detail::scheme_traits<Scheme>;
-  const std::size_t group = traits::dynamic_group ? c.group : 128;
+  const std::size_t group =
+      traits::dynamic_group ? c.group : qlite::detail::static_group_size<typename traits::granularity>;
   const bool one_group = !traits::grouped || group >= c.k;
   const bool narrow = std::is_same_v<typename traits::scale, qlite::float16>;
   const bool scaled = !traits::grouped || (narrow && (one_group || group % 32 == 0));

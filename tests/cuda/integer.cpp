@@ -89,4 +89,7 @@ void check_all() {
 }    // namespace
 
 TEST_CASE("W8A8") { check_all<ql::int8>(); }
-TEST_CASE("W4A8") { check_all<ql::int4>(); }
+TEST_CASE("W4A8") {
+  check_all<ql::int4>();
+  check<groups_of_32<ql::int4>>(40);
+}

@@ -22,6 +22,10 @@ template <class Code>
 using tensor = qlite::scheme<Code, qlite::per_tensor, qlite::symmetric>;
 template <class Code>
 using fixed_groups = qlite::scheme<Code, qlite::per_group<128>, qlite::symmetric, float>;
+template <class Code>
+using groups_of_32 = qlite::scheme<Code, qlite::per_group<32>>;
+template <class Code>
+using groups_of_32_asymmetric = qlite::scheme<Code, qlite::per_group<32>, qlite::asymmetric>;
 
 /// As in QLoRA.
 using qlora = qlite::scheme<qlite::nf4, qlite::per_group<64>, qlite::symmetric, float>;

@@ -199,6 +199,8 @@ inline cudaError_t gemm(const X& x, const packed_view<Scheme>& w, matrix_view<T>
   } else if constexpr (traits::dynamic_group) {
     return t.groups <= 1 || t.group % detail::tile_cols == 0 ? run(std::integral_constant<span_kind, span_kind::tile>{})
                                                              : run(std::integral_constant<span_kind, span_kind::run>{});
+  } else if constexpr (detail::static_group_size<typename traits::granularity> % 32 == 0) {
+    return run(std::integral_constant<span_kind, span_kind::half>{});
   } else {
     return run(std::integral_constant<span_kind, span_kind::run>{});
   }

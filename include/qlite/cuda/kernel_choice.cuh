@@ -63,7 +63,8 @@ inline double staged_cost(const product_shape& s, const kernel_choice& c) noexce
   if (c.token_tiles == 16 && c.warps == 8) tile *= 0.87;    // two tiles to a barrier
   if (c.token_tiles == 4 && on_sm == 1) tile *= 1.2;        // nothing else to do while a stage is on its way
   const double tiles = static_cast<double>(ceiling(col_tiles, along_k * c.cluster));
-  return 2.5 + 0.097 * (static_cast<double>(waves * on_sm) * tiles * tile + (c.cluster > 1 ? 16.0 : 0.0));
+  const double adding = c.cluster == 1 ? 0.0 : s.integer && c.token_tiles == 16 ? 66.0 : 16.0;
+  return 2.5 + 0.097 * (static_cast<double>(waves * on_sm) * tiles * tile + adding);
 }
 
 /// What a cut of the Hopper kernel costs, in the same unit; the constants fit the same sweeps. Few tokens cost more
@@ -75,19 +76,23 @@ inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexce
   constexpr std::size_t fitting[8] = {132, 66, 39, 30, 22, 17, 15, 15};
   const std::size_t row_blocks = ceiling(s.n, 128), token_blocks = ceiling(s.m, 8u * c.token_tiles);
   const bool few = c.token_tiles == 16;
-  double tile = !s.integer ? (few ? 0.41 : 0.70) : !few ? 0.58 : c.cluster > 1 ? 0.36 : 0.48;
+  double tile = !s.integer ? (few ? 0.41 : 0.70) : c.cluster > 1 ? (few ? 0.38 : 0.58) : few ? 0.27 : 0.38;
   const double pairs = static_cast<double>(ceiling(s.k, 128));
   const auto at_once = [&](std::size_t blocks) {
     const std::size_t fit = fitting[blocks - 1] * static_cast<std::size_t>(s.multiprocessors) / 132;
     return fit == 0 ? 1 : fit;
   };
   const std::size_t sharing = c.cluster > 1 ? 1 : row_blocks > 1 ? 2 : 1;    // blocks that share tokens
-  const std::size_t rounds = c.cluster > 1 ? ceiling(row_blocks * token_blocks, at_once(c.cluster))
-                                           : ceiling(ceiling(row_blocks, sharing) * token_blocks, at_once(sharing));
+  const std::size_t pieces = (c.cluster > 1 ? row_blocks : ceiling(row_blocks, sharing)) * token_blocks;
+  const std::size_t fit = at_once(c.cluster > 1 ? c.cluster : sharing), left = pieces % fit;
+  auto rounds = static_cast<double>(ceiling(pieces, fit));
+  // A last round of half token blocks (detail/dispatch.cuh).
+  if (c.cluster == 1 && !few && pieces > fit && left != 0 && 2 * left <= fit) rounds -= 0.4;
+  if (s.integer && c.cluster == 1 && 2 * pieces <= fit) tile = few ? 0.165 : 0.29;    // half of the device is idle
   if (s.m <= 64 && (c.cluster == 1 || rounds > 1)) tile *= 1.5;    // blocks that are half empty, as measured
-  if (c.cluster == 1) return 5.0 + static_cast<double>(rounds) * (2 * pairs * tile + 1.0);
+  if (c.cluster == 1) return (s.integer ? 4.0 : 5.0) + rounds * (2 * pairs * tile + 1.0);
   const double own = static_cast<double>(ceiling(ceiling(s.k, 128), c.cluster));
-  return 3.5 + static_cast<double>(rounds) * (2 * own * tile + 5.0);
+  return 3.5 + rounds * (2 * own * tile + 5.0);
 }
 
 }    // namespace kernels

@@ -49,9 +49,14 @@ struct float_math {
   QLITE_DEVICE static zeros make_zeros(std::uint32_t stored) {
     const std::uint32_t z0 = stored & 0xffu, z1 = stored >> 8;
     constexpr bool half = std::is_same_v<T, __half>;
-    if (Bits == 4 && half) return {{(0x6400u | z0) * 0x10001u, (0xd400u + (z1 << 4)) * 0x10001u}};
-    if (Bits == 4) return {{(0x4300u | z0) * 0x10001u, (0x4300u | z1) * 0x10001u}};
-    if (half) return {{(0x6400u | (z0 ^ 0x80u)) * 0x10001u, (0x6400u | (z1 ^ 0x80u)) * 0x10001u}};
+    // Bytes are put beside a constant one, and doubled: 0x6400 | z0, and 0xd400 | z1 << 4 (below 64).
+    if (Bits == 4 && half)
+      return {{__byte_perm(stored, 0x64u, 0x4040), __byte_perm(and_or(stored >> 4, 0x0ff0u, 0xd400u), 0, 0x1010)}};
+    if (Bits == 4) return {{__byte_perm(stored, 0x43u, 0x4040), __byte_perm(stored, 0x43u, 0x4141)}};
+    if (half) {
+      const std::uint32_t flipped = stored ^ 0x8080u;
+      return {{__byte_perm(flipped, 0x64u, 0x4040), __byte_perm(flipped, 0x64u, 0x4141)}};
+    }
     return {{bfloat_pair(z0), bfloat_pair(z1)}};
   }
 

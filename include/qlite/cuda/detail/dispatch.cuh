@@ -95,8 +95,14 @@ struct launcher {
     cut.token_blocks = (out.rows + 8 * TokenTiles - 1) / (8 * TokenTiles);
     const std::size_t pieces = std::size_t{cut.row_units} * cut.token_blocks;
     if (pieces > 0x7fffffffu) return cudaErrorInvalidValue;
-    cut.pieces = static_cast<std::uint32_t>(pieces);
-    CUtensorMap x_map, code_map;
+    const std::size_t at_once = static_cast<std::size_t>(multiprocessors) / cut.cluster;
+    const std::size_t clusters = ShareK || pieces < at_once ? pieces : at_once;
+    // What is left for a last round is cut in halves if these fit into one.
+    constexpr bool halves = hopper_halves<TokenTiles, ShareK>;
+    const std::size_t left = halves && pieces > clusters && 2 * (pieces % clusters) <= clusters ? pieces % clusters : 0;
+    cut.wide = static_cast<std::uint32_t>(pieces - left);
+    cut.pieces = static_cast<std::uint32_t>(pieces + left);
+    CUtensorMap x_map, x_half_map, code_map;
     using memory = hopper_memory<Math, Bits, TokenTiles>;
     boxed_matrices activations{}, codes{};
     activations.data = x.data;
@@ -120,11 +126,11 @@ struct launcher {
     codes.box_matrices = hopper_row_tiles;
     codes.swizzle = CU_TENSOR_MAP_SWIZZLE_64B;
     QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(activations, x_map));
+    if (halves) activations.box_rows /= 2;
+    QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(activations, x_half_map));
     QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(codes, code_map));
-    const std::size_t at_once = static_cast<std::size_t>(multiprocessors) / cut.cluster;
-    const std::size_t clusters = ShareK || pieces < at_once ? pieces : at_once;
     return launch_clusters(cut.cluster, kernel, clusters * cut.cluster, hopper_threads, memory::bytes, stream, w, x,
-                           out, x_map, code_map, cut);
+                           out, x_map, x_half_map, code_map, cut);
   }
 
   cudaError_t run(kernel_choice c) const noexcept {

@@ -1,4 +1,5 @@
-// Products with many tokens on Hopper: wgmma with the weights as its register operand.
+// Products with many tokens on Hopper: wgmma with the weights as its register operand. INT8 times INT8 needs no
+// decoding: there both operands are taken from shared memory, where the packed tiles lie as wgmma wants them.
 //
 // A block computes 128 rows of W (eight row tiles) for TokenTiles x 8 tokens, with three warpgroups. The first moves
 // data: one thread of it has the copy engine fill a ring of stages, each 64 k of X (rows of 128 bytes, swizzled) and
@@ -18,7 +19,8 @@
 //
 // Blocks of a cluster either share tokens, two blocks with different rows, each of which copies half of X to both; or
 // they share K: at the end each adds the sums of all, in order, for its part of the tokens. In the first case blocks
-// are persistent and take every so many pieces of work, so that the ring is full again before the sums are written.
+// are persistent and take every so many pieces of work, so that the ring is full again before the sums are written;
+// what is left for a last round that would leave half of the device idle is cut in two along the tokens.
 #pragma once
 
 #include <qlite/cuda/detail/epilogue.cuh>
@@ -29,8 +31,8 @@ QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
 
 inline constexpr std::uint32_t hopper_row_tiles = 8, hopper_rows = 16 * hopper_row_tiles;
-/// Tokens whose sums a warp writes at once, through shared memory of its own.
-inline constexpr std::uint32_t hopper_written = 32, hopper_buffer = hopper_written * (16 + 4) * sizeof(float);
+/// Bytes for each warp through which sums are written.
+inline constexpr std::uint32_t hopper_buffer = 1024;
 
 /// Shared memory of a block: | ring | buffers of eight warps | barriers |, on a boundary of 1024 bytes.
 template <class Math, int Bits, int TokenTiles>
@@ -39,7 +41,8 @@ struct hopper_memory {
   static constexpr std::uint32_t code_bytes = hopper_row_tiles * 128 * Bits;
   static constexpr std::uint32_t stage = x_bytes + code_bytes;
   static constexpr std::uint32_t room = 227 * 1024 - 1024 - hopper_row_tiles * hopper_buffer - 256;
-  static constexpr std::uint32_t stages = room / stage < 8 ? room / stage : 8;
+  static constexpr std::uint32_t most = Math::is_integer ? 12 : 8;
+  static constexpr std::uint32_t stages = room / stage < most ? room / stage : most;
   static constexpr std::uint32_t buffers_at = stages * stage,
                                  barriers_at = buffers_at + hopper_row_tiles * hopper_buffer;
   static constexpr std::uint32_t bytes = 1024 + barriers_at + 16 * stages;
@@ -88,11 +91,12 @@ struct code_reader {
   }
 };
 
-/// Goes from group to group along K, in steps of a tile (span_kind::tile) or half a tile (run). The tensor core's sums
-/// are in units of the scales of the group at hand. What the next group needs is prepared while products are under way.
+/// Goes from group to group along K, in steps of a tile (span_kind::tile) or half a tile (half, run). The tensor core's
+/// sums are in units of the scales of the group at hand. What the next group needs is prepared while products are under
+/// way.
 template <class Math, int Bits, span_kind Span, bool Plain>
 struct group_cursor {
-  static constexpr std::uint32_t halves = Span == span_kind::run ? 2 : 1;
+  static constexpr std::uint32_t halves = spans_of_tile<Span>;
   using zeros = typename Math::zeros;
 
   struct loaded {
@@ -111,9 +115,8 @@ struct group_cursor {
   std::uint32_t left;            // groups behind that one
   std::uint32_t size, end;       // steps of a group, and the one where the next group begins
   std::uint32_t stored;          // zero points where there are none
-  loaded ahead, first;           // of the group after the next; of the first, until `begin`
+  loaded ahead;                  // of the group after the next
 
-  /// Asks for the numbers of the first groups; `begin` waits for them.
   QLITE_DEVICE group_cursor(const weights& w, std::size_t pair, std::uint32_t tile) {
     now.unit = make_float2(1.0f, 1.0f);
     points = Plain || w.zeros == nullptr ? nullptr : w.zeros + 2 * pair;
@@ -128,24 +131,24 @@ struct group_cursor {
       next = w.scales + 4 * pair + 32 * std::size_t{group};
       if (!Plain && points != nullptr) points += 16 * std::size_t{group};
       left = w.groups - 1 - group;
-      first = load();
       ahead = load();
-    }
-  }
-  QLITE_DEVICE void begin() {
-    if constexpr (Span != span_kind::whole) {
-      const loaded second = ahead;
-      ahead = first;
-      take();
+      prepare();
       now = then;
-      ahead = second;
       prepare();
     }
   }
   /// Products of the first step of a group are under way.
   QLITE_DEVICE void prepare() {
-    take();
+    then.unit = __half22float2(*reinterpret_cast<const __half2*>(&ahead.scales));
+    then.points = Math::template make_zeros<Bits>(ahead.zeros);
     ahead = load();
+    then.some_zero = __any_sync(0xffffffffu, then.unit.x == 0.0f || then.unit.y == 0.0f);
+    then.kept[0] = then.unit.x == 0.0f ? 0u : ~0u;
+    then.kept[1] = then.unit.y == 0.0f ? 0u : ~0u;
+    // A scale of 0 leaves the unit as it is: the codes become 0 instead.
+    if (then.unit.x == 0.0f) then.unit.x = now.unit.x;
+    if (then.unit.y == 0.0f) then.unit.y = now.unit.y;
+    ratio = make_float2(__fmul_rn(now.unit.x, reciprocal(then.unit.x)), __fmul_rn(now.unit.y, reciprocal(then.unit.y)));
   }
   /// The zero points of half h of a tile (or of the whole tile) that is a tile ahead at most.
   QLITE_DEVICE zeros points_of(std::uint32_t tile, int h) const {
@@ -167,18 +170,6 @@ struct group_cursor {
   }
 
  private:
-  /// The group ahead becomes the next.
-  QLITE_DEVICE void take() {
-    then.unit = __half22float2(*reinterpret_cast<const __half2*>(&ahead.scales));
-    then.points = Math::template make_zeros<Bits>(ahead.zeros);
-    then.some_zero = __any_sync(0xffffffffu, then.unit.x == 0.0f || then.unit.y == 0.0f);
-    then.kept[0] = then.unit.x == 0.0f ? 0u : ~0u;
-    then.kept[1] = then.unit.y == 0.0f ? 0u : ~0u;
-    // A scale of 0 leaves the unit as it is: the codes become 0 instead.
-    if (then.unit.x == 0.0f) then.unit.x = now.unit.x;
-    if (then.unit.y == 0.0f) then.unit.y = now.unit.y;
-    ratio = make_float2(__fmul_rn(now.unit.x, reciprocal(then.unit.x)), __fmul_rn(now.unit.y, reciprocal(then.unit.y)));
-  }
   template <int N>
   QLITE_DEVICE bool enter_group(std::uint32_t step, int h, float (&acc)[N], std::uint32_t (&a)[2][2][4]) {
     const bool begins = step == end;
@@ -218,61 +209,54 @@ template <int TokenTiles, class Sum, class Factors, class Out>
 QLITE_DEVICE void write_sums(Sum&& sum, Factors&& factors, std::byte* buffer, std::uint32_t row, std::uint32_t token,
                              const weights& w, const inputs& x, const Out& out, std::uint32_t warpgroup,
                              std::uint32_t thread) {
-  constexpr int batch = hopper_written / 8;
   const std::uint32_t lane = thread % 32, warp = thread / 32;
   if constexpr (sizeof(typename Out::element) == 2) {
     // Results are rounded where they are, and stored as matrices of 8 x 8, transposed: 128 bytes for each token, chunk
     // c of its 16-byte chunks at c ^ (token % 8), so that no two of eight tokens' chunks lie in the same bank. Two
     // buffers by turns: one barrier a batch. What is beyond Y stands for its last row or column and is not stored.
-    static_assert(2 * 128 * hopper_written <= 4 * hopper_buffer, "two batches fit");
+    constexpr int batch = 2;
+    static_assert(2 * 128 * 8 * batch <= 4 * hopper_buffer, "two batches fit");
     const std::uint32_t g = lane / 4, t = lane % 4, m = lane / 16 * 8 + lane % 8;
     const std::uint32_t from = shared_address(buffer);
     const std::uint32_t to = from + 128 * m + 16 * ((2 * warp + lane / 8 % 2) ^ (m % 8));
-    const std::uint32_t read_at = from + 128 * (8 * warp + lane / 8) + 16 * (lane % 8 ^ lane / 8);
+    const std::uint32_t read = 4 * warp + lane / 8, read_at = from + 128 * read + 16 * (lane % 8 ^ read % 8);
     const std::uint32_t columns[2] = {min(row + 16 * warp + g, out.columns - 1),
                                       min(row + 16 * warp + g + 8, out.columns - 1)};
 #pragma unroll
     for (int first = 0; first < TokenTiles; first += batch) {
-      const std::uint32_t half = first / batch % 2 * 128 * hopper_written;
+      const std::uint32_t half = first / batch % 2 * (128 * 8 * batch);
+      std::uint32_t packed[4];
 #pragma unroll
-      for (int n = first; n < first + batch; n += 2) {
-        std::uint32_t packed[4];
+      for (int i = 0; i < batch; ++i) {    // rows g and g + 8 of a token tile, then of the next
+        const int n = first + i;
+        const float2 factor = factors(n);
+        const std::uint32_t rows[2] = {min(token + 8 * n + 2 * t, out.rows - 1),
+                                       min(token + 8 * n + 2 * t + 1, out.rows - 1)};
 #pragma unroll
-        for (int i = 0; i < 4; i += 2) {    // rows g and g + 8 of a token tile, then of the next
-          const float2 factor = factors(n + i / 2);
-          const std::uint32_t rows[2] = {min(token + 8 * (n + i / 2) + 2 * t, out.rows - 1),
-                                         min(token + 8 * (n + i / 2) + 2 * t + 1, out.rows - 1)};
+        for (int r = 0; r < 2; ++r) {
+          typename Out::element pair[2];
 #pragma unroll
-          for (int r = 0; r < 2; ++r) {
-            typename Out::element pair[2];
-#pragma unroll
-            for (int j = 0; j < 2; ++j)
-              pair[j] = out.value(sum(4 * (n + i / 2) + 2 * r + j, factor), rows[j], columns[r]);
-            std::memcpy(&packed[i + r], pair, 4);
-          }
+          for (int j = 0; j < 2; ++j) pair[j] = out.value(sum(4 * n + 2 * r + j, factor), rows[j], columns[r]);
+          std::memcpy(&packed[2 * i + r], pair, 4);
         }
-        store_transposed(to + half + 128 * 8 * (n - first), packed);
       }
+      store_transposed(to + half, packed);
       sync_threads(2 + warpgroup, 128);
-#pragma unroll
-      for (int q = 0; q < 2; ++q) {    // tokens 4 q ... of the warp's eight
-        uint4 run;
-        load_shared(run, (read_at ^ (64 * q)) + half + 512 * q);
-        out.store_run(run, token + 8 * first + 8 * warp + 4 * q + lane / 8, row + 8 * (lane % 8));
-      }
+      uint4 run;
+      load_shared(run, read_at + half);
+      out.store_run(run, token + 8 * first + read, row + 8 * (lane % 8));
     }
   } else {
     auto* const part = reinterpret_cast<float*>(buffer + warp * hopper_buffer);
+    static_assert(8 * 20 * sizeof(float) <= hopper_buffer, "a token tile fits");
 #pragma unroll
-    for (int first = 0; first < TokenTiles; first += batch) {
-      float2 factor[batch];
-#pragma unroll
-      for (int n = 0; n < batch; ++n) factor[n] = factors(first + n);
+    for (int n = 0; n < TokenTiles; ++n) {
+      const float2 factor = factors(n);
       __syncwarp();
-      spill<1, batch>([&](int, int n, int i) { return sum(4 * (first + n) + i, factor[n]); }, part, 20, 0, lane);
+      spill<1, 1>([&](int, int, int i) { return sum(4 * n + i, factor); }, part, 20, 0, lane);
       __syncwarp();
-      finish<span_kind::tile, false>([&](std::uint32_t) { return static_cast<const float*>(part); }, 1, 16, 0,
-                                     hopper_written, row + 16 * warp, token + 8 * first, w, x, out, lane, 32);
+      finish<span_kind::tile, false>([&](std::uint32_t) { return static_cast<const float*>(part); }, 1, 16, 0, 8,
+                                     row + 16 * warp, token + 8 * n, w, x, out, lane, 32);
     }
   }
 }
@@ -284,15 +268,20 @@ QLITE_DEVICE void write_sums(Sum&& sum, Factors&& factors, std::byte* buffer, st
 struct hopper_cut {
   std::uint32_t row_units;    // blocks of rows, or pairs of them where tokens are shared
   std::uint32_t token_blocks;
-  std::uint32_t pieces;     // row_units * token_blocks
+  std::uint32_t wide;       // pieces of whole token blocks; what is left of row_units * token_blocks is cut in halves
+  std::uint32_t pieces;     // with those halves
   std::uint32_t cluster;    // blocks of a cluster
 };
+/// Whether the last round may be of half token blocks.
+template <int TokenTiles, bool ShareK>
+inline constexpr bool hopper_halves = TokenTiles == 32 && !ShareK;
 inline constexpr std::uint32_t hopper_strip = 8;
 
 template <class Math, int Bits, span_kind Span, bool Plain, int TokenTiles, bool ShareK, class Out>
 __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     hopper_kernel(weights w, inputs x, Out out, const __grid_constant__ CUtensorMap x_map,
-                  const __grid_constant__ CUtensorMap code_map, hopper_cut cut) {
+                  const __grid_constant__ CUtensorMap x_half_map, const __grid_constant__ CUtensorMap code_map,
+                  hopper_cut cut) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   using memory = hopper_memory<Math, Bits, TokenTiles>;
   constexpr std::uint32_t tokens = 8 * TokenTiles, tile_size = 128 * Bits, stages = memory::stages;
@@ -322,16 +311,22 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
   const std::uint32_t all_pairs = (w.col_tiles + 1) / 2;
   const std::uint32_t first_pair = ShareK ? all_pairs * rank / cut.cluster : 0;
   const std::uint32_t last_pair = ShareK ? all_pairs * (rank + 1) / cut.cluster : all_pairs;
+  constexpr bool halves = hopper_halves<TokenTiles, ShareK>;
   struct place {
     std::uint32_t row_tile, token;
   };
   const auto place_of = [&](std::uint32_t piece) -> place {
+    std::uint32_t later = 0;    // tokens of the block before the piece's
+    if (halves && piece >= cut.wide) {
+      later = (piece - cut.wide) % 2 * (tokens / 2);
+      piece = cut.wide + (piece - cut.wide) / 2;
+    }
     const std::uint32_t strip = piece / (hopper_strip * cut.row_units),
                         in_strip = piece % (hopper_strip * cut.row_units);
     const std::uint32_t wide = min(hopper_strip, cut.token_blocks - strip * hopper_strip);
     const std::uint32_t unit = in_strip / wide;
     return {(multicast ? unit * cut.cluster + rank : unit) * hopper_row_tiles,
-            (strip * hopper_strip + in_strip % wide) * tokens};
+            (strip * hopper_strip + in_strip % wide) * tokens + later};
   };
   const std::uint32_t first_piece = blockIdx.x / cut.cluster, step = gridDim.x / cut.cluster;
 
@@ -341,16 +336,19 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       std::uint32_t slot = 0, parity = 1;
       for (std::uint32_t piece = first_piece; piece < cut.pieces; piece += step) {
         const place at = place_of(piece);
+        const bool whole = !halves || piece < cut.wide;
+        const std::uint32_t x_bytes = whole ? memory::x_bytes : memory::x_bytes / 2,
+                            share = x_bytes / Math::row_bytes / 2;
+        const CUtensorMap& x_of_piece = whole ? x_map : x_half_map;
         for (std::uint32_t tile = 2 * first_pair; tile < 2 * last_pair; ++tile) {
           const std::uint32_t to = base + slot * memory::stage, barrier = full + 8 * slot;
           wait_barrier(empty + 8 * slot, parity);
-          arrive_expecting(barrier, memory::stage);
+          arrive_expecting(barrier, x_bytes + memory::code_bytes);
           copy_block(to + memory::x_bytes, code_map, tile * (tile_size / 64), at.row_tile, barrier);
           if (multicast)
-            copy_box_to_blocks(to + rank * (memory::x_bytes / 2), x_map, tile * 64, at.token + rank * (tokens / 2),
-                               barrier, 3);
+            copy_box_to_blocks(to + rank * (x_bytes / 2), x_of_piece, tile * 64, at.token + rank * share, barrier, 3);
           else
-            copy_box(to, x_map, tile * 64, at.token, barrier);
+            copy_box(to, x_of_piece, tile * 64, at.token, barrier);
           if (++slot == stages) slot = 0, parity ^= 1;
         }
       }
@@ -363,7 +361,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
   } else {
     take_registers<232>();
     const std::uint32_t thread = threadIdx.x - 128, warp = thread / 32;
-    typename Math::sum acc[4 * TokenTiles];
+    typename Math::sum sums[4 * TokenTiles];
     std::uint32_t slot = 0, parity = 0;
     // Waits for the next stage; its slot.
     const auto next_stage = [&]() -> std::uint32_t {
@@ -386,18 +384,21 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       return w.pair(min(place_of(piece).row_tile + warp, w.row_tiles - 1), 0, lane / 4);
     };
     [[maybe_unused]] const code_reader<Math, Bits> reader(base + memory::x_bytes + warp * tile_size, lane);
-    group_cursor<Math, Bits, Span, Plain> groups(w, row_pair(first_piece), begin);
 
-    for (std::uint32_t piece = first_piece; piece < cut.pieces; piece += step) {
+    // A piece of the first `tiles` of the block's token tiles.
+    const auto work = [&](std::uint32_t piece, auto tiles) {
+      constexpr int Tiles = decltype(tiles)::value;
+      auto& acc = reinterpret_cast<typename Math::sum(&)[4 * Tiles]>(sums);
       const place at = place_of(piece);
       const bool apart = behind && piece == first_piece;
+      group_cursor<Math, Bits, Span, Plain> groups(w, row_pair(piece), begin);
 #pragma unroll
-      for (int i = 0; i < 4 * TokenTiles; ++i) acc[i] = 0;
+      for (int i = 0; i < 4 * Tiles; ++i) acc[i] = 0;
       // What the sums will be multiplied by is on its way meanwhile: token l of 32 is with lane l.
-      float token_scales[TokenTiles / 4];
+      [[maybe_unused]] float token_scales[Tiles / 4];
       if constexpr (Math::is_integer && !ShareK) {
 #pragma unroll
-        for (int i = 0; i < TokenTiles / 4; ++i)
+        for (int i = 0; i < Tiles / 4; ++i)
           token_scales[i] = x.scale_groups == 1 ? __ldg(x.scales + min(at.token + 32 * i + lane, x.rows - 1)) : 1.0f;
       }
       number_pair row_scales;
@@ -406,24 +407,34 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       if (apart && warpgroup == 2) sync_threads(2, 256);
       if constexpr (Math::is_integer) {
         // Both operands from shared memory, as they lie there.
-        std::uint32_t before = 0;
+        constexpr std::uint32_t together = TokenTiles == 16 ? 2 : 1;    // tiles whose products are waited for at once
+        std::uint32_t at_hand[together], before[together];
 #pragma unroll 2
-        for (std::uint32_t tile = begin; tile < end; ++tile) {
-          const std::uint32_t s = next_stage(), x_at = base + s * memory::stage;
-          const std::uint64_t a = rows_in_memory<64>(x_at + memory::x_bytes + (warpgroup - 1) * 4 * tile_size),
-                              b = rows_in_memory<64>(x_at);
-          begin_products();
-          multiply_async(acc, a, b);
-          multiply_async(acc, a + 2, b + 2);
+        for (std::uint32_t tile = begin; tile < end; tile += together) {
+#pragma unroll
+          for (std::uint32_t i = 0; i < together; ++i) {
+            at_hand[i] = next_stage();
+            const std::uint32_t x_at = base + at_hand[i] * memory::stage;
+            const std::uint64_t a = rows_in_memory<64>(x_at + memory::x_bytes + (warpgroup - 1) * 4 * tile_size),
+                                b = rows_in_memory<64>(x_at);
+            begin_products();
+            multiply_async(acc, a, b);
+            multiply_async(acc, a + 2, b + 2);
+          }
           commit_products();
           wait_products<1>();
-          if (tile != begin) release(before);
-          before = s;
+#pragma unroll
+          for (std::uint32_t i = 0; i < together; ++i) {
+            if (tile != begin) release(before[i]);
+            before[i] = at_hand[i];
+          }
           if (apart && warpgroup == 1 && tile == begin + lead) arrive_threads(2, 256);
         }
         wait_products<0>();
         pin(acc);
-        if (begin < end) release(before);
+#pragma unroll
+        for (std::uint32_t i = 0; i < together; ++i)
+          if (begin < end) release(before[i]);
       } else {
         using fragments = std::uint32_t[2][2][4];
         using words = typename code_reader<Math, Bits>::words;
@@ -447,7 +458,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
           bool begins = groups.enter(tile, 0, acc, a);
           begin_products();
           start(s, a, 0);
-          if constexpr (Span == span_kind::run) {    // half of the next is decoded beside each half
+          if constexpr (spans_of_tile<Span> == 2) {    // half of the next is decoded beside each half
             commit_products();
             if (begins) groups.prepare();
             wait_products<1>();
@@ -459,19 +470,18 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
           start(s, a, 1);
           commit_products();
           if (begins) groups.prepare();
-          if constexpr (Span != span_kind::run) {
+          if constexpr (spans_of_tile<Span> == 1) {
             wait_products<1>();
             if (tile != begin) release(done);
             reader.decode(packed, groups.points_of(tile + 1, 0), 0, b[0]);
           }
-          reader.decode(packed, groups.points_of(tile + 1, Span == span_kind::run ? 1 : 0), 1, b[1]);
+          reader.decode(packed, groups.points_of(tile + 1, spans_of_tile<Span> == 2 ? 1 : 0), 1, b[1]);
         };
-        groups.begin();
         if (begin < end) {
           words packed;
           reader.load((s0 = next_stage()) * memory::stage, packed);
           reader.decode(packed, groups.points_of(begin, 0), 0, a0[0]);
-          reader.decode(packed, groups.points_of(begin, Span == span_kind::run ? 1 : 0), 1, a0[1]);
+          reader.decode(packed, groups.points_of(begin, spans_of_tile<Span> == 2 ? 1 : 0), 1, a0[1]);
         }
 #pragma unroll 1
         for (std::uint32_t tile = begin; tile < end; tile += 2) {
@@ -487,10 +497,8 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
 
       if constexpr (!ShareK) {
         const float2 unit = Span == span_kind::whole ? row_scales.floats(!Plain && w.wide_scales) : groups.now.unit;
-        // The first groups of the next piece are on their way while this one is written.
-        if (Span != span_kind::whole || !Plain)
-          groups = group_cursor<Math, Bits, Span, Plain>(w, row_pair(piece + step < cut.pieces ? piece + step : piece),
-                                                         begin);
+        // The scales of the next piece are on their way while this one is written.
+        if (Span != span_kind::whole && piece + step < cut.pieces) fetch_ahead(w.scales + 4 * row_pair(piece + step));
         const auto factors = [&](int n) {
           float2 f = make_float2(1.0f, 1.0f);
           if constexpr (Math::is_integer) {
@@ -504,8 +512,8 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
           if (Math::is_integer) y = __fmaf_rn(y, i % 2 == 0 ? factor.x : factor.y, 0.0f);
           return y;
         };
-        write_sums<TokenTiles>(result, factors, shared + memory::buffers_at + (warpgroup - 1) * 4 * hopper_buffer,
-                               (at.row_tile + (warpgroup - 1) * 4) * 16, at.token, w, x, out, warpgroup, thread % 128);
+        write_sums<Tiles>(result, factors, shared + memory::buffers_at + (warpgroup - 1) * 4 * hopper_buffer,
+                          (at.row_tile + (warpgroup - 1) * 4) * 16, at.token, w, x, out, warpgroup, thread % 128);
       } else {
         // Block r of C adds and writes token tiles n with n C / TokenTiles = r; the others put their sums of these into
         // its shared memory, where the ring was: [C][tokens][rows + 4].
@@ -543,6 +551,12 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
                                        0, 8 * own_count, at.row_tile * 16, at.token + 8 * own_first, w, x, out, thread,
                                        256);
       }
+    };
+    for (std::uint32_t piece = first_piece; piece < cut.pieces; piece += step) {
+      if (!halves || piece < cut.wide)
+        work(piece, std::integral_constant<int, TokenTiles>{});
+      else
+        work(piece, std::integral_constant < int, halves ? TokenTiles / 2 : TokenTiles > {});
     }
     if (multicast) {    // nobody leaves while the other still sends or arrives
       arrive_in_cluster();

@@ -54,6 +54,8 @@ QLITE_DEVICE void store_transposed(std::uint32_t address, const std::uint32_t (&
 /// x, in a way that the assembler does not see through: it would rather compute x anew in every step of a loop than
 /// give it one of the many registers that a consumer has.
 QLITE_DEVICE std::uint32_t keep(std::uint32_t x) { return __shfl_sync(0xffffffffu, x, threadIdx.x % 32); }
+/// Brings what lies at p to the L2.
+QLITE_DEVICE void fetch_ahead(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 QLITE_DEVICE float reciprocal(float x) {
   float r;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));

@@ -14,14 +14,18 @@ namespace kernels {
 enum class span_kind : std::uint8_t {
   whole,    ///< one group: sums are scaled at the end, of integers (up to 65,536 k) as integers
   tile,     ///< once a tile: groups of a multiple of 64, or one group with offsets
+  half,     ///< once half a tile: groups of a multiple of 32, known at compile time
   run       ///< runs of 32 k, which several groups may share
 };
+/// How often in a tile.
+template <span_kind Span>
+inline constexpr unsigned spans_of_tile = Span == span_kind::half || Span == span_kind::run ? 2 : 1;
 
 /// The numbers of a tile of 16 rows, for each span of it: the scales of the group of its first k, and the zero points
 /// of the group of the lane's own k.
 template <span_kind Span>
 struct tile_numbers {
-  static constexpr unsigned spans = Span == span_kind::run ? 2 : 1;
+  static constexpr unsigned spans = spans_of_tile<Span>;
   number_pair scale[spans];
   std::uint32_t zeros[spans];
 };
@@ -49,7 +53,9 @@ struct number_source {
     if (w.groups == 0 || (Plain && Span == span_kind::whole)) return;
 #pragma unroll
     for (unsigned h = 0; h < tile_numbers<Span>::spans; ++h) {
-      std::uint32_t group = w.group_of(col_tile * 64 + 32 * h), own = group;
+      std::uint32_t group = w.group_of(col_tile * 64 + 32 * h);
+      if (Span == span_kind::half) group = min(group, w.groups - 1);    // beyond K there may be none
+      std::uint32_t own = group;
       if (Span == span_kind::run) {
         group = min(group, w.groups - 1);
         own = min(w.group_of(col_tile * 64 + 32 * h + 8 * (lane % 4)), w.groups - 1);
@@ -57,7 +63,9 @@ struct number_source {
 #pragma unroll
       for (int r = 0; r < RowTiles; ++r) {
         to[r].scale[h] = load_pair(scales[r] + std::size_t{group} * scale_step, 0, !Plain && w.wide_scales);
-        if (!Plain && w.zeros != nullptr)
+        if (Plain) continue;
+        to[r].zeros[h] = w.bias * 0x0101u;    // what stands for zero points where there are none
+        if (w.zeros != nullptr)
           to[r].zeros[h] = __ldg(reinterpret_cast<const unsigned short*>(zeros[r] + std::size_t{own} * zero_step));
       }
     }
@@ -104,14 +112,16 @@ struct warp_product {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         typename Math::zeros z = no_zeros;
-        if (!Plain && w.zeros != nullptr)
-          z = Math::template make_zeros<Bits>(numbers[r].zeros[Span == span_kind::run ? h : 0]);
+        if (!Plain) z = Math::template make_zeros<Bits>(numbers[r].zeros[spans_of_tile<Span> == 2 ? h : 0]);
         Math::decode(raw[r], h, z, a[r][h]);
       }
     const std::uint32_t k = col_tile * static_cast<std::uint32_t>(tile_cols);
     if constexpr (Span == span_kind::run) {
       add_run<0>(w, x, a, numbers, k, row_tile, token, lane, load);
       add_run<1>(w, x, a, numbers, k + 32, row_tile, token, lane, load);
+    } else if constexpr (Span == span_kind::half) {
+      add_half<0>(w, x, a, numbers, k, row_tile, token, lane, load);
+      add_half<1>(w, x, a, numbers, k + 32, row_tile, token, lane, load);
     } else if constexpr (Span == span_kind::whole) {
       add_whole(a, load);
     } else {
@@ -184,6 +194,17 @@ struct warp_product {
           for (int i = 0; i < 4; ++i) acc[r][n0 + n][i] = to_register(d[n][r][i]);
       }
     }
+  }
+
+  /// 32 k from k on, of one group. Beyond K they are zeros.
+  template <int H, class Load>
+  QLITE_DEVICE void add_half(const weights& w, const inputs& x, const std::uint32_t (&a)[RowTiles][2][half_steps][4],
+                             const tile_numbers<Span> (&numbers)[RowTiles], std::uint32_t k, std::uint32_t row_tile,
+                             std::uint32_t token, std::uint32_t lane, Load&& load) {
+    float2 scale[RowTiles];
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r) scale[r] = numbers[r].scale[H].floats(!Plain && w.wide_scales);
+    add_span<H, H + 1>(w, x, a, scale, min(w.group_of(k), w.groups - 1), row_tile, token, lane, true, load);
   }
 
   /// 32 k from k on: one pass for each group that they meet.
