@@ -260,9 +260,11 @@ std::vector<cut> cuts_for(std::size_t m) {
           for (int cluster : {1, 2, 4, 8})
             if (m < 1024 || (cluster == 1 && warps == 8)) cuts.push_back({3, 2, tokens, warps, cluster});
   if (m > 16)
-    for (int tokens : {16, 32})
+    for (int tokens : {4, 8, 16, 32})
       for (int cluster : {1, 2, 3, 4, 5, 6, 8})
-        if (m < 1024 || cluster == 1) cuts.push_back({4, 0, tokens, 0, cluster});
+        if ((tokens < 16 ? m <= 32u * static_cast<unsigned>(tokens) : m > 4u * static_cast<unsigned>(tokens)) &&
+            (cluster == 1 || (m < 1024 && tokens < 32)))
+          cuts.push_back({4, 0, tokens, 0, cluster});
   return cuts;
 }
 

@@ -27,8 +27,8 @@ inline device::choice random_choice(random_source& random, bool hopper) {
     c.warps = static_cast<int>(random.pick<std::size_t>({1, 2, 4, 8}));
     if (device::has_clusters()) c.cluster = static_cast<int>(random.pick<std::size_t>({1, 1, 2, 4, 8}));
   } else if (c.family == 4) {
-    c.token_tiles = random.chance(0.5) ? 32 : 16;
-    c.cluster = random.chance(0.5) ? 1 : static_cast<int>(random.integer(2, 8));
+    c.token_tiles = static_cast<int>(random.pick<std::size_t>({4, 8, 16, 32}));
+    c.cluster = c.token_tiles == 32 || random.chance(0.5) ? 1 : static_cast<int>(random.integer(2, 8));
   }
   return c;
 }

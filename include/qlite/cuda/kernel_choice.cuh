@@ -20,9 +20,11 @@ enum class kernel_family : std::uint8_t {
 struct kernel_choice {
   kernel_family family = kernel_family::automatic;
   std::uint8_t row_tiles = 0;      ///< direct: 16-row tiles of a warp, 1 or 2
-  std::uint8_t token_tiles = 0;    ///< 8-token tiles of a block. direct: 1 or 2; staged: 4, 8 or 16; hopper: 16 or 32
+  std::uint8_t token_tiles = 0;    ///< 8-token tiles of a block. direct: 1 or 2; staged: 4, 8 or 16; hopper: 4, 8, 16
+                                   ///< or 32
   std::uint8_t warps = 0;          ///< direct: of a block, 1 to 16. staged: along the rows of W, 1, 2, 4 or 8
-  std::uint8_t cluster = 1;        ///< blocks that share K. staged on sm_90 and newer: 1, 2, 4 or 8; hopper: 1 to 8
+  std::uint8_t cluster = 1;    ///< blocks that share K. staged on sm_90 and newer: 1, 2, 4 or 8; hopper: 1 to 8, but 1
+                               ///< where token_tiles is 32
 };
 
 /// What a choice is made from.
@@ -67,6 +69,8 @@ inline double staged_cost(const product_shape& s, const kernel_choice& c) noexce
   return 2.5 + 0.097 * (static_cast<double>(waves * on_sm) * tiles * tile + adding);
 }
 
+inline constexpr unsigned hopper_token_tiles[] = {4, 8, 16, 32};
+
 /// What a cut of the Hopper kernel costs, in the same unit; the constants fit the same sweeps. Few tokens cost more
 /// than their share, since a tile is decoded for each block of tokens.
 inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexcept {
@@ -75,8 +79,10 @@ inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexce
   // whole ones only.
   constexpr std::size_t fitting[8] = {132, 66, 39, 30, 22, 17, 15, 15};
   const std::size_t row_blocks = ceiling(s.n, 128), token_blocks = ceiling(s.m, 8u * c.token_tiles);
-  const bool few = c.token_tiles == 16;
-  double tile = !s.integer ? (few ? 0.41 : 0.70) : c.cluster > 1 ? (few ? 0.38 : 0.58) : few ? 0.27 : 0.38;
+  const int size = c.token_tiles == 4 ? 0 : c.token_tiles == 8 ? 1 : c.token_tiles == 16 ? 2 : 3;
+  constexpr double float_tile[4] = {0.16, 0.22, 0.41, 0.70}, integer_tile[4] = {0.10, 0.14, 0.27, 0.38},
+                   sharing_tile[4] = {0.10, 0.16, 0.38, 0.58}, lone_tile[4] = {0.08, 0.11, 0.165, 0.29};
+  double tile = !s.integer ? float_tile[size] : c.cluster > 1 ? sharing_tile[size] : integer_tile[size];
   const double pairs = static_cast<double>(ceiling(s.k, 128));
   const auto at_once = [&](std::size_t blocks) {
     const std::size_t fit = fitting[blocks - 1] * static_cast<std::size_t>(s.multiprocessors) / 132;
@@ -87,9 +93,10 @@ inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexce
   const std::size_t fit = at_once(c.cluster > 1 ? c.cluster : sharing), left = pieces % fit;
   auto rounds = static_cast<double>(ceiling(pieces, fit));
   // A last round of half token blocks (detail/dispatch.cuh).
-  if (c.cluster == 1 && !few && pieces > fit && left != 0 && 2 * left <= fit) rounds -= 0.4;
-  if (s.integer && c.cluster == 1 && 2 * pieces <= fit) tile = few ? 0.165 : 0.29;    // half of the device is idle
-  if (s.m <= 64 && (c.cluster == 1 || rounds > 1)) tile *= 1.5;    // blocks that are half empty, as measured
+  if (c.cluster == 1 && c.token_tiles == 32 && pieces > fit && left != 0 && 2 * left <= fit) rounds -= 0.4;
+  if (s.integer && c.cluster == 1 && 2 * pieces <= fit) tile = lone_tile[size];    // half of the device is idle
+  if (s.m <= 64 && c.token_tiles >= 16 && (c.cluster == 1 || rounds > 1))
+    tile *= 1.5;    // blocks that are half empty, as measured
   if (c.cluster == 1) return (s.integer ? 4.0 : 5.0) + rounds * (2 * pairs * tile + 1.0);
   const double own = static_cast<double>(ceiling(ceiling(s.k, 128), c.cluster));
   return 3.5 + rounds * (2 * own * tile + 5.0);
@@ -124,8 +131,8 @@ inline kernel_choice choose_kernel(const product_shape& s) noexcept {
         const double cost = kernels::staged_cost(s, c);
         if (cost < least) least = cost, best = c;
       }
-  for (const unsigned tokens : {16u, 32u})
-    for (unsigned cluster = 1; s.hopper && cluster <= 8; ++cluster) {
+  for (const unsigned tokens : kernels::hopper_token_tiles)
+    for (unsigned cluster = 1; s.hopper && cluster <= (tokens == 32 ? 1u : 8u); ++cluster) {
       kernel_choice c;
       c.family = kernel_family::hopper;
       c.token_tiles = static_cast<std::uint8_t>(tokens);

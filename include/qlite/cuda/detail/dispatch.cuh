@@ -81,24 +81,21 @@ struct launcher {
 
   template <int TokenTiles>
   cudaError_t hopper(unsigned cluster, int multiprocessors) const noexcept {
-    return cluster > 1 ? hopper<TokenTiles, true>(cluster, multiprocessors)
-                       : hopper<TokenTiles, false>(1, multiprocessors);
-  }
-  template <int TokenTiles, bool ShareK>
-  cudaError_t hopper(unsigned cluster, int multiprocessors) const noexcept {
-    const auto kernel = hopper_kernel<Math, Bits, Span, Plain, TokenTiles, ShareK, Out>;
+    const auto kernel = hopper_kernel<Math, Bits, Span, Plain, TokenTiles, Out>;
     constexpr std::uint32_t tile_rows_of_64 = 2 * Bits;    // rows of 64 bytes of a tile
     hopper_cut cut{};
     const std::uint32_t row_blocks = (w.row_tiles + hopper_row_tiles - 1) / hopper_row_tiles;
-    cut.cluster = ShareK ? cluster : row_blocks > 1 ? 2 : 1;
-    cut.row_units = ShareK ? row_blocks : (row_blocks + cut.cluster - 1) / cut.cluster;
+    cut.share_k = cluster > 1;
+    if (cut.share_k && !hopper_shares_k<TokenTiles>) return cudaErrorInvalidValue;
+    cut.cluster = cut.share_k ? cluster : row_blocks > 1 ? 2 : 1;
+    cut.row_units = cut.share_k ? row_blocks : (row_blocks + cut.cluster - 1) / cut.cluster;
     cut.token_blocks = (out.rows + 8 * TokenTiles - 1) / (8 * TokenTiles);
     const std::size_t pieces = std::size_t{cut.row_units} * cut.token_blocks;
     if (pieces > 0x7fffffffu) return cudaErrorInvalidValue;
     const std::size_t at_once = static_cast<std::size_t>(multiprocessors) / cut.cluster;
-    const std::size_t clusters = ShareK || pieces < at_once ? pieces : at_once;
+    const std::size_t clusters = cut.share_k || pieces < at_once ? pieces : at_once;
     // What is left for a last round is cut in halves if these fit into one.
-    constexpr bool halves = hopper_halves<TokenTiles, ShareK>;
+    constexpr bool halves = hopper_halves<TokenTiles>;
     const std::size_t left = halves && pieces > clusters && 2 * (pieces % clusters) <= clusters ? pieces % clusters : 0;
     cut.wide = static_cast<std::uint32_t>(pieces - left);
     cut.pieces = static_cast<std::uint32_t>(pieces + left);
@@ -112,7 +109,7 @@ struct launcher {
     activations.matrices = 1;
     activations.row_bytes = x.rows > 1 ? x.row_bytes : std::size_t{x.cols} * sizeof(typename Math::element);
     activations.box_cols = 64;
-    activations.box_rows = 8 * TokenTiles / (ShareK ? 1 : cut.cluster);
+    activations.box_rows = 8 * TokenTiles / (cut.share_k ? 1 : cut.cluster);
     activations.box_matrices = 1;
     activations.swizzle = Math::row_bytes == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B;
     codes.data = w.codes;
@@ -149,8 +146,7 @@ struct launcher {
     if constexpr (for_hopper) {
       if (hopper_takes() && architecture >= 90) {
         cudaFuncAttributes attributes{};
-        QLITE_CUDA_RETURN_IF_ERROR(
-            cudaFuncGetAttributes(&attributes, hopper_kernel<Math, Bits, Span, Plain, 16, false, Out>));
+        QLITE_CUDA_RETURN_IF_ERROR(cudaFuncGetAttributes(&attributes, hopper_kernel<Math, Bits, Span, Plain, 16, Out>));
         on_hopper = attributes.maxThreadsPerBlock >= static_cast<int>(hopper_threads);
       }
     }
@@ -189,9 +185,18 @@ struct launcher {
       if (c.family == kernel_family::hopper) {
         if (!on_hopper) return cudaErrorInvalidValue;
         if (c.cluster < 1 || c.cluster > 8) return cudaErrorInvalidValue;
-        if (c.token_tiles == 16) return hopper<16>(c.cluster, multiprocessors);
-        if (c.token_tiles == 32) return hopper<32>(c.cluster, multiprocessors);
-        return cudaErrorInvalidValue;
+        switch (c.token_tiles) {
+          case 4:
+            return hopper<4>(c.cluster, multiprocessors);
+          case 8:
+            return hopper<8>(c.cluster, multiprocessors);
+          case 16:
+            return hopper<16>(c.cluster, multiprocessors);
+          case 32:
+            return hopper<32>(c.cluster, multiprocessors);
+          default:
+            return cudaErrorInvalidValue;
+        }
       }
     }
     if (c.family != kernel_family::staged) return cudaErrorInvalidValue;

@@ -1,11 +1,12 @@
 // Products with many tokens on Hopper: wgmma with the weights as its register operand. INT8 times INT8 needs no
 // decoding: there both operands are taken from shared memory, where the packed tiles lie as wgmma wants them.
 //
-// A block computes 128 rows of W (eight row tiles) for TokenTiles x 8 tokens, with three warpgroups. The first moves
-// data: one thread of it has the copy engine fill a ring of stages, each 64 k of X (rows of 128 bytes, swizzled) and
-// the codes of eight tiles. Each of the other two multiplies 64 rows; a warp decodes the tile of its own 16 rows into
-// registers, one tile ahead of the products under way. Operands are swapped (Y^T = W X^T), so that codes never go back
-// to memory once they are decoded; the idea is of CUTLASS's mixed-input kernels and Machete (NeuralMagic, 2024).
+// A block computes 128 rows of W (eight row tiles) for TokenTiles x 8 tokens, 32 to 256, with three warpgroups. The
+// first moves data: one thread of it has the copy engine fill a ring of stages, each 64 k of X (rows of 128 bytes,
+// swizzled) and the codes of eight tiles. Each of the other two multiplies 64 rows; a warp decodes the tile of its own
+// 16 rows into registers, one tile ahead of the products under way. Operands are swapped (Y^T = W X^T), so that codes
+// never go back to memory once they are decoded; the idea is of CUTLASS's mixed-input kernels and Machete (NeuralMagic,
+// 2024).
 //
 //   warpgroup 0   | fill | fill | fill | ...                       waits for stages to be empty
 //   warpgroup 1   | decode | products of 64 rows, decode | scale, products, decode | ...
@@ -41,7 +42,7 @@ struct hopper_memory {
   static constexpr std::uint32_t code_bytes = hopper_row_tiles * 128 * Bits;
   static constexpr std::uint32_t stage = x_bytes + code_bytes;
   static constexpr std::uint32_t room = 227 * 1024 - 1024 - hopper_row_tiles * hopper_buffer - 256;
-  static constexpr std::uint32_t most = Math::is_integer ? 12 : 8;
+  static constexpr std::uint32_t most = Math::is_integer || TokenTiles <= 8 ? 12 : 8;
   static constexpr std::uint32_t stages = room / stage < most ? room / stage : most;
   static constexpr std::uint32_t buffers_at = stages * stage,
                                  barriers_at = buffers_at + hopper_row_tiles * hopper_buffer;
@@ -271,13 +272,17 @@ struct hopper_cut {
   std::uint32_t wide;       // pieces of whole token blocks; what is left of row_units * token_blocks is cut in halves
   std::uint32_t pieces;     // with those halves
   std::uint32_t cluster;    // blocks of a cluster
+  bool share_k;             // they share K; else, tokens
 };
 /// Whether the last round may be of half token blocks.
-template <int TokenTiles, bool ShareK>
-inline constexpr bool hopper_halves = TokenTiles == 32 && !ShareK;
+template <int TokenTiles>
+inline constexpr bool hopper_halves = TokenTiles == 32;
+/// Whether the blocks of a cluster can share K. Where each has 256 tokens, that pays for no shape.
+template <int TokenTiles>
+inline constexpr bool hopper_shares_k = TokenTiles < 32;
 inline constexpr std::uint32_t hopper_strip = 8;
 
-template <class Math, int Bits, span_kind Span, bool Plain, int TokenTiles, bool ShareK, class Out>
+template <class Math, int Bits, span_kind Span, bool Plain, int TokenTiles, class Out>
 __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     hopper_kernel(weights w, inputs x, Out out, const __grid_constant__ CUtensorMap x_map,
                   const __grid_constant__ CUtensorMap x_half_map, const __grid_constant__ CUtensorMap code_map,
@@ -292,9 +297,11 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
 
   const std::uint32_t warpgroup = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
   const std::uint32_t lane = threadIdx.x % 32, rank = blockIdx.x % cut.cluster;
-  const bool multicast = !ShareK && cut.cluster > 1;
-  const std::uint32_t cluster_barriers = multicast ? 1 : ShareK ? 2 : 0;    // at the end
+  const bool share_k = hopper_shares_k<TokenTiles> && cut.share_k, multicast = !share_k && cut.cluster > 1;
+  const std::uint32_t cluster_barriers = multicast ? 1 : share_k ? 2 : 0;    // at the end
   if (threadIdx.x == 0) {
+    fetch_map(x_map);
+    fetch_map(code_map);
     for (std::uint32_t s = 0; s < stages; ++s) {
       init_barrier(full + 8 * s, 1);
       init_barrier(empty + 8 * s, hopper_row_tiles * (multicast ? cut.cluster : 1));
@@ -302,16 +309,16 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     publish_barriers();
   }
   __syncthreads();
-  if (cut.cluster > 1) {
+  if (multicast) {    // the others' barriers are used from now on
     arrive_in_cluster();
     wait_for_cluster();
   }
 
   // Pairs of tiles of 64 k, each a stage: all, or this block's share of them.
   const std::uint32_t all_pairs = (w.col_tiles + 1) / 2;
-  const std::uint32_t first_pair = ShareK ? all_pairs * rank / cut.cluster : 0;
-  const std::uint32_t last_pair = ShareK ? all_pairs * (rank + 1) / cut.cluster : all_pairs;
-  constexpr bool halves = hopper_halves<TokenTiles, ShareK>;
+  const std::uint32_t first_pair = share_k ? all_pairs * rank / cut.cluster : 0;
+  const std::uint32_t last_pair = share_k ? all_pairs * (rank + 1) / cut.cluster : all_pairs;
+  constexpr bool halves = hopper_halves<TokenTiles>;
   struct place {
     std::uint32_t row_tile, token;
   };
@@ -379,7 +386,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     // other writes its sums or multiplies them by a ratio.
     const std::uint32_t begin = 2 * first_pair, end = 2 * last_pair;
     constexpr std::uint32_t lead = stages >= 8 ? 4 : 2;
-    const bool behind = !ShareK && stages >= 5 && end - begin >= 8;
+    const bool behind = TokenTiles >= 16 && !share_k && stages >= 5 && end - begin >= 8;
     const auto row_pair = [&](std::uint32_t piece) {
       return w.pair(min(place_of(piece).row_tile + warp, w.row_tiles - 1), 0, lane / 4);
     };
@@ -396,18 +403,18 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       for (int i = 0; i < 4 * Tiles; ++i) acc[i] = 0;
       // What the sums will be multiplied by is on its way meanwhile: token l of 32 is with lane l.
       [[maybe_unused]] float token_scales[Tiles / 4];
-      if constexpr (Math::is_integer && !ShareK) {
+      if (Math::is_integer && !share_k) {
 #pragma unroll
         for (int i = 0; i < Tiles / 4; ++i)
           token_scales[i] = x.scale_groups == 1 ? __ldg(x.scales + min(at.token + 32 * i + lane, x.rows - 1)) : 1.0f;
       }
       number_pair row_scales;
-      if (Span == span_kind::whole && !ShareK)
+      if (Span == span_kind::whole && !share_k)
         row_scales = load_pair(w.scales, row_pair(piece), !Plain && w.wide_scales);
       if (apart && warpgroup == 2) sync_threads(2, 256);
       if constexpr (Math::is_integer) {
         // Both operands from shared memory, as they lie there.
-        constexpr std::uint32_t together = TokenTiles == 16 ? 2 : 1;    // tiles whose products are waited for at once
+        constexpr std::uint32_t together = TokenTiles <= 16 ? 2 : 1;    // tiles whose products are waited for at once
         std::uint32_t at_hand[together], before[together];
 #pragma unroll 2
         for (std::uint32_t tile = begin; tile < end; tile += together) {
@@ -495,7 +502,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
         if (begin < end) release(s1);
       }
 
-      if constexpr (!ShareK) {
+      if (!share_k) {
         const float2 unit = Span == span_kind::whole ? row_scales.floats(!Plain && w.wide_scales) : groups.now.unit;
         // The scales of the next piece are on their way while this one is written.
         if (Span != span_kind::whole && piece + step < cut.pieces) fetch_ahead(w.scales + 4 * row_pair(piece + step));
@@ -514,7 +521,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
         };
         write_sums<Tiles>(result, factors, shared + memory::buffers_at + (warpgroup - 1) * 4 * hopper_buffer,
                           (at.row_tile + (warpgroup - 1) * 4) * 16, at.token, w, x, out, warpgroup, thread % 128);
-      } else {
+      } else if constexpr (hopper_shares_k<TokenTiles>) {
         // Block r of C adds and writes token tiles n with n C / TokenTiles = r; the others put their sums of these into
         // its shared memory, where the ring was: [C][tokens][rows + 4].
         arrive_in_cluster();    // nobody reads a ring any more

@@ -56,6 +56,10 @@ QLITE_DEVICE void store_transposed(std::uint32_t address, const std::uint32_t (&
 QLITE_DEVICE std::uint32_t keep(std::uint32_t x) { return __shfl_sync(0xffffffffu, x, threadIdx.x % 32); }
 /// Brings what lies at p to the L2.
 QLITE_DEVICE void fetch_ahead(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+/// The copy engine reads a description of a matrix once it is needed; this asks for it before.
+QLITE_DEVICE void fetch_map(const CUtensorMap& matrix) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&matrix) : "memory");
+}
 QLITE_DEVICE float reciprocal(float x) {
   float r;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
@@ -176,58 +180,57 @@ QLITE_DEVICE std::uint64_t rows_in_memory(std::uint32_t address) {
 // in the fragments of mma.m16n8k16; b is [N] rows of k in shared memory.
 #define QLITE_CUDA_D8(c, i) \
   c(d[i]), c(d[i + 1]), c(d[i + 2]), c(d[i + 3]), c(d[i + 4]), c(d[i + 5]), c(d[i + 6]), c(d[i + 7])
-#define QLITE_CUDA_D64(c, i)                                                                        \
-  QLITE_CUDA_D8(c, i), QLITE_CUDA_D8(c, i + 8), QLITE_CUDA_D8(c, i + 16), QLITE_CUDA_D8(c, i + 24), \
-      QLITE_CUDA_D8(c, i + 32), QLITE_CUDA_D8(c, i + 40), QLITE_CUDA_D8(c, i + 48), QLITE_CUDA_D8(c, i + 56)
-#define QLITE_CUDA_0_63                                                                                       \
-  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, " \
-  "%23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, " \
-  "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define QLITE_CUDA_D16(c, i) QLITE_CUDA_D8(c, i), QLITE_CUDA_D8(c, i + 8)
+#define QLITE_CUDA_D32(c, i) QLITE_CUDA_D16(c, i), QLITE_CUDA_D16(c, i + 16)
+#define QLITE_CUDA_D64(c, i) QLITE_CUDA_D32(c, i), QLITE_CUDA_D32(c, i + 32)
+#define QLITE_CUDA_D128(c, i) QLITE_CUDA_D64(c, i), QLITE_CUDA_D64(c, i + 64)
+#define QLITE_CUDA_0_15 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define QLITE_CUDA_0_31 \
+  QLITE_CUDA_0_15 ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define QLITE_CUDA_0_63                                                \
+  QLITE_CUDA_0_31                                                      \
+      ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, " \
+      "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 #define QLITE_CUDA_64_127                                                                                        \
   "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, "    \
   "%85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, "    \
   "%105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, " \
   "%123, %124, %125, %126, %127"
-#define QLITE_CUDA_WGMMA_128(type)                                                               \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" QLITE_CUDA_0_63 \
-               "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 0;"                                       \
-               : QLITE_CUDA_D64("+f", 0)                                                         \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
-#define QLITE_CUDA_WGMMA_256(type)                                                               \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type " {" QLITE_CUDA_0_63 \
-               ", " QLITE_CUDA_64_127 "}, {%128, %129, %130, %131}, %132, 1, 1, 1, 0;"           \
-               : QLITE_CUDA_D64("+f", 0), QLITE_CUDA_D64("+f", 64)                               \
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
-
-QLITE_DEVICE void multiply_async(float (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, __half) {
-  QLITE_CUDA_WGMMA_128("f16");
-}
-QLITE_DEVICE void multiply_async(float (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, __nv_bfloat16) {
-  QLITE_CUDA_WGMMA_128("bf16");
-}
-QLITE_DEVICE void multiply_async(float (&d)[128], const std::uint32_t (&a)[4], std::uint64_t b, __half) {
-  QLITE_CUDA_WGMMA_256("f16");
-}
-QLITE_DEVICE void multiply_async(float (&d)[128], const std::uint32_t (&a)[4], std::uint64_t b, __nv_bfloat16) {
-  QLITE_CUDA_WGMMA_256("bf16");
-}
-// The same of signed bytes, with 32 k; a too is in shared memory.
-QLITE_DEVICE void multiply_async(std::int32_t (&d)[64], std::uint64_t a, std::uint64_t b) {
-  asm volatile("wgmma.mma_async.sync.aligned.m64n128k32.s32.s8.s8 {" QLITE_CUDA_0_63 "}, %64, %65, 1;"
-               : QLITE_CUDA_D64("+r", 0)
-               : "l"(a), "l"(b));
-}
-QLITE_DEVICE void multiply_async(std::int32_t (&d)[128], std::uint64_t a, std::uint64_t b) {
-  asm volatile("wgmma.mma_async.sync.aligned.m64n256k32.s32.s8.s8 {" QLITE_CUDA_0_63 ", " QLITE_CUDA_64_127
-               "}, %128, %129, 1;"
-               : QLITE_CUDA_D64("+r", 0), QLITE_CUDA_D64("+r", 64)
-               : "l"(a), "l"(b));
-}
-#undef QLITE_CUDA_WGMMA_256
-#undef QLITE_CUDA_WGMMA_128
+#define QLITE_CUDA_0_127 QLITE_CUDA_0_63 ", " QLITE_CUDA_64_127
+// The numbers of the operands behind the accumulator's.
+#define QLITE_CUDA_WGMMA(n, count, list, a0, a1, a2, a3, b0)                                                       \
+  QLITE_DEVICE void multiply_async(float(&d)[count], const std::uint32_t(&a)[4], std::uint64_t b, __half) {        \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.f16.f16 {" list "}, {%" #a0 ", %" #a1 ", %" #a2   \
+                 ", %" #a3 "}, %" #b0 ", 1, 1, 1, 0;"                                                              \
+                 : QLITE_CUDA_D##count("+f", 0)                                                                    \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                            \
+  }                                                                                                                \
+  QLITE_DEVICE void multiply_async(float(&d)[count], const std::uint32_t(&a)[4], std::uint64_t b, __nv_bfloat16) { \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" list "}, {%" #a0 ", %" #a1 ", %" #a2 \
+                 ", %" #a3 "}, %" #b0 ", 1, 1, 1, 0;"                                                              \
+                 : QLITE_CUDA_D##count("+f", 0)                                                                    \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                            \
+  }                                                                                                                \
+  /* The same of signed bytes, with 32 k; a too is in shared memory. */                                            \
+  QLITE_DEVICE void multiply_async(std::int32_t(&d)[count], std::uint64_t a, std::uint64_t b) {                    \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k32.s32.s8.s8 {" list "}, %" #a0 ", %" #a1 ", 1;"         \
+                 : QLITE_CUDA_D##count("+r", 0)                                                                    \
+                 : "l"(a), "l"(b));                                                                                \
+  }
+QLITE_CUDA_WGMMA(32, 16, QLITE_CUDA_0_15, 16, 17, 18, 19, 20)
+QLITE_CUDA_WGMMA(64, 32, QLITE_CUDA_0_31, 32, 33, 34, 35, 36)
+QLITE_CUDA_WGMMA(128, 64, QLITE_CUDA_0_63, 64, 65, 66, 67, 68)
+QLITE_CUDA_WGMMA(256, 128, QLITE_CUDA_0_127, 128, 129, 130, 131, 132)
+#undef QLITE_CUDA_WGMMA
+#undef QLITE_CUDA_0_127
 #undef QLITE_CUDA_64_127
 #undef QLITE_CUDA_0_63
+#undef QLITE_CUDA_0_31
+#undef QLITE_CUDA_0_15
+#undef QLITE_CUDA_D128
 #undef QLITE_CUDA_D64
+#undef QLITE_CUDA_D32
+#undef QLITE_CUDA_D16
 #undef QLITE_CUDA_D8
 
 #endif
