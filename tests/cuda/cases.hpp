@@ -20,8 +20,9 @@ inline device::choice random_choice(random_source& random, bool hopper) {
   c.family = static_cast<int>(random.integer(0, hopper ? 4 : 3));
   if (c.family == 2) {
     c.row_tiles = static_cast<int>(random.integer(1, 2));
-    c.token_tiles = static_cast<int>(random.integer(1, 2));
+    c.token_tiles = static_cast<int>(random.pick<std::size_t>({1, 2, 4}));
     c.warps = static_cast<int>(random.pick<std::size_t>({1, 3, 4, 8, 16}));
+    if (c.row_tiles * c.token_tiles > 4) c.warps = c.warps < 8 ? c.warps : 8;
   } else if (c.family == 3) {
     c.token_tiles = static_cast<int>(random.pick<std::size_t>({4, 8, 16}));
     c.warps = static_cast<int>(random.pick<std::size_t>({1, 2, 4, 8}));

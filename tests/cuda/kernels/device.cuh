@@ -19,7 +19,9 @@ class memory {
  public:
   explicit memory(std::size_t bytes) : size_(bytes) {
     if (cudaMalloc(&data_, bytes + 256) != cudaSuccess) data_ = nullptr;
-    if (data_ != nullptr) cudaMemset(data_, 0xff, bytes + 256);
+    if (data_ == nullptr) return;
+    cudaMemset(data_, 0xff, bytes + 256);
+    cudaDeviceSynchronize();    // the streams that use it do not wait for the default one
   }
   memory(const memory&) = delete;
   memory& operator=(const memory&) = delete;

@@ -62,8 +62,9 @@ std::string qlite_test::device::wrong_answer_at_the_door() {
   QLITE_TEST_REFUSED(ql::cuda::gemm(p.xv, p.w, p.yv, none, empty, {ql::cuda::kernel_family::direct, 3, 1, 8}, s));
   QLITE_TEST_REFUSED(ql::cuda::gemm(p.xv, p.w, p.yv, none, empty, {ql::cuda::kernel_family::direct, 1, 1, 17}, s));
   QLITE_TEST_REFUSED(ql::cuda::gemm(p.xv, p.w, p.yv, none, empty, {ql::cuda::kernel_family::staged, 2, 4, 3}, s));
-  QLITE_TEST_REFUSED(ql::cuda::gemm(p.xv, p.w, p.yv, none, empty, {ql::cuda::kernel_family::hopper, 0, 8, 0, 1}, s));
+  QLITE_TEST_REFUSED(ql::cuda::gemm(p.xv, p.w, p.yv, none, empty, {ql::cuda::kernel_family::hopper, 0, 2, 0, 1}, s));
   QLITE_TEST_REFUSED(ql::cuda::gemm(p.xv, p.w, p.yv, none, empty, {ql::cuda::kernel_family::hopper, 0, 16, 0, 9}, s));
+  QLITE_TEST_REFUSED(ql::cuda::gemm(p.xv, p.w, p.yv, none, empty, {ql::cuda::kernel_family::hopper, 0, 32, 0, 2}, s));
   // Nothing to do.
   QLITE_TEST_TAKEN(product({nullptr, 0, k}, p.w, {nullptr, 0, n}));
   QLITE_TEST_TAKEN(product(p.xv, {nullptr, 0, k}, {nullptr, m, 0}));

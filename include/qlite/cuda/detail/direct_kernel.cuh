@@ -19,7 +19,7 @@ namespace kernels {
 
 template <class Math, int Bits, bool Sums, span_kind Span, bool Plain, int RowTiles, int TokenTiles, int Depth,
           int Step, class Out>
-__global__ void __launch_bounds__(RowTiles <= 2 ? 512 : 256,
+__global__ void __launch_bounds__(RowTiles* TokenTiles <= 4 ? 512 : 256,
                                   RowTiles* TokenTiles == 1 && Span != span_kind::run ? 2 : 1)
     direct_kernel(weights w, inputs x, Out out, std::uint32_t row_blocks) {
 #if __CUDA_ARCH__ >= 800

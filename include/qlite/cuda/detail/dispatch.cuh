@@ -14,7 +14,8 @@ namespace kernels {
 /// Tiles that a warp of the direct kernel has under way, and how many it multiplies at a time.
 template <int Bits, int RowTiles>
 inline constexpr int direct_depth = 2;
-inline constexpr int direct_step = 2;
+template <int TokenTiles>
+inline constexpr int direct_step = TokenTiles <= 2 ? 2 : 1;
 
 /// The architecture that the code which the device at hand runs for a kernel was compiled for, 10 major + minor. Below
 /// 80 the bodies of the tensor-core kernels are empty, below 90 there are no clusters.
@@ -45,7 +46,7 @@ struct launcher {
     const std::uint32_t row_blocks = (w.row_tiles + RowTiles - 1) / RowTiles;
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
     return launch(direct_kernel<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles, direct_depth<Bits, RowTiles>,
-                                direct_step, Out>,
+                                direct_step<TokenTiles>, Out>,
                   blocks, 32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out, row_blocks);
   }
 
@@ -100,7 +101,7 @@ struct launcher {
     cut.wide = static_cast<std::uint32_t>(pieces - left);
     cut.pieces = static_cast<std::uint32_t>(pieces + left);
     CUtensorMap x_map, x_half_map, code_map;
-    using memory = hopper_memory<Math, Bits, TokenTiles>;
+    using memory = hopper_memory<Math, Bits, TokenTiles, hopper_depth<TokenTiles, Span>>;
     boxed_matrices activations{}, codes{};
     activations.data = x.data;
     activations.type = Math::is_integer ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_UINT16;
@@ -136,7 +137,7 @@ struct launcher {
     if (c.family == kernel_family::simple) return simple();
     int architecture = 0;
     QLITE_CUDA_RETURN_IF_ERROR(compiled_for(
-        direct_kernel<Math, Bits, Sums, Span, Plain, 1, 1, direct_depth<Bits, 1>, direct_step, Out>, architecture));
+        direct_kernel<Math, Bits, Sums, Span, Plain, 1, 1, direct_depth<Bits, 1>, direct_step<1>, Out>, architecture));
     const bool tensor = architecture >= 80;
     int device = 0, multiprocessors = 0, shared = 0;
     QLITE_CUDA_RETURN_IF_ERROR(cudaGetDevice(&device));
@@ -167,7 +168,7 @@ struct launcher {
       return cudaErrorNoKernelImageForDevice;
     }
     if (c.family == kernel_family::direct) {
-      if (c.warps < 1 || c.warps > 16) return cudaErrorInvalidValue;
+      if (c.warps < 1 || c.warps > (c.row_tiles * c.token_tiles > 4 ? 8 : 16)) return cudaErrorInvalidValue;
       switch (10 * c.row_tiles + c.token_tiles) {
         case 11:
           return direct<1, 1>(c.warps);
@@ -177,6 +178,10 @@ struct launcher {
           return direct<2, 1>(c.warps);
         case 22:
           return direct<2, 2>(c.warps);
+        case 14:
+          return direct<1, 4>(c.warps);
+        case 24:
+          return direct<2, 4>(c.warps);
         default:
           return cudaErrorInvalidValue;
       }
