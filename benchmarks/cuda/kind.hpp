@@ -11,6 +11,7 @@ namespace qlite_bench {
 
 struct cut {    // qlite::cuda::kernel_choice
   int family = 0, row_tiles = 0, token_tiles = 0, warps = 0, cluster = 1;
+  bool overlap = false;
 };
 
 /// Weights of one shape, several copies of them, and activations of up to a number of rows, all in device memory.

@@ -152,6 +152,7 @@ class product final : public kind {
     choice.token_tiles = static_cast<std::uint8_t>(c.token_tiles);
     choice.warps = static_cast<std::uint8_t>(c.warps);
     choice.cluster = static_cast<std::uint8_t>(c.cluster);
+    choice.overlap = c.overlap;
     const qlite::workspace memory{memory_.data(), memory_.bytes()};
     const qlite::epilogue::none none{};
     if constexpr (Form == activations::plain) {

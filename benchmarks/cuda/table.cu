@@ -1,6 +1,7 @@
 // The table of docs/cuda.md: time of a product for shapes, numbers of tokens and kinds, beside cuBLAS in the same run.
 //
-//   bench_cuda_table [--kinds a,b] [--shapes 4096x4096,...] [--rows 1,8,...] [--sweep] [--no-check] [--json FILE]
+//   bench_cuda_table [--kinds a,b] [--shapes 4096x4096,...] [--rows 1,8,...] [--sweep] [--overlap] [--no-check]
+//                    [--json FILE]
 //
 // Method: a CUDA graph of back-to-back launches over copies of the weights of at least 320 MB together (several times
 // the L2), replayed for 10 ms first, then until 12 ms or five replays have passed, whichever is later; the median of
@@ -276,12 +277,15 @@ int main(int argc, char** argv) {
   std::vector<std::size_t> rows{1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096};
   std::vector<std::string> kinds{"w4a16_g128", "w8a16_channel", "w8a8"};
   bool sweep = false, check = true, peers = true;
+  cut usual;    // the table's choice
   std::string json_file;
   for (int i = 1; i < argc; ++i) {
     const std::string option = argv[i];
     const char* const value = i + 1 < argc ? argv[i + 1] : "";
     if (option == "--sweep")
       sweep = true;
+    else if (option == "--overlap")
+      usual.overlap = true;
     else if (option == "--no-check")
       check = false;
     else if (option == "--no-peers")
@@ -386,10 +390,10 @@ int main(int argc, char** argv) {
         std::vector<double> ratios, floors;
         std::printf("\n%-20s", name.c_str());
         for (std::size_t m : rows) {
-          const double error = check ? kind->error(m, cut{}, stream) : 0;
-          require(kind->run(m, 0, cut{}, stream), "product");    // what is prepared once is no part of a graph
+          const double error = check ? kind->error(m, usual, stream) : 0;
+          require(kind->run(m, 0, usual, stream), "product");    // what is prepared once is no part of a graph
           launches own(launches_for(kind->copies(), m), stream,
-                       [&](int i) { return kind->run(m, i % kind->copies(), cut{}, stream); });
+                       [&](int i) { return kind->run(m, i % kind->copies(), usual, stream); });
           std::vector<launches*> both{&own};
           const std::unique_ptr<launches> theirs = cublas ? cublas->products(m, stream) : nullptr;
           if (theirs) both.push_back(theirs.get());

@@ -80,6 +80,8 @@ std::string wrong_result_of_streams();
 std::string wrong_result_of_devices();
 // Choices as text, and what the tuner chooses; empty, or what is wrong.
 std::string wrong_tuning();
+// Chains of products that overlap; empty, or what is wrong.
+std::string wrong_overlap();
 
 }    // namespace device
 }    // namespace qlite_test

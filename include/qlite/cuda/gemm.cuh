@@ -58,6 +58,8 @@ struct input_form<matrix_view<T>> {
     if (!readable(x)) static_cast<void>(memory.take<std::uint16_t>(x.rows() * padded(x)));
     return memory.bytes();
   }
+  /// Whether `prepare` starts a kernel.
+  QLITE_INLINE static bool prepares(const view& x) noexcept { return !readable(x); }
   QLITE_INLINE static cudaError_t prepare(const view& x, const tile_layout&, void* scratch, inputs& in,
                                           cudaStream_t stream) noexcept {
     in.rows = static_cast<std::uint32_t>(x.rows());
@@ -100,6 +102,7 @@ struct quantizing_form {
     static_cast<void>(carve_codes(x, t, memory));
     return memory.bytes();
   }
+  QLITE_INLINE static bool prepares(const X&) noexcept { return true; }
   QLITE_INLINE static cudaError_t prepare(const X& x, const tile_layout& t, void* scratch, inputs& in,
                                           cudaStream_t stream) noexcept {
     carver memory(scratch);
@@ -125,6 +128,7 @@ struct input_form<quantized_activations> {
                             (x.cols == 0 || (x.codes != nullptr && is_aligned(x.codes, 16)))));
   }
   QLITE_INLINE static std::size_t scratch_bytes(const quantized_activations&, const tile_layout&) noexcept { return 0; }
+  QLITE_INLINE static bool prepares(const quantized_activations&) noexcept { return false; }
   QLITE_INLINE static cudaError_t prepare(const quantized_activations& x, const tile_layout&, void*, inputs& in,
                                           cudaStream_t) noexcept {
     in = inputs_of(x);
@@ -189,7 +193,9 @@ inline cudaError_t gemm(const X& x, const packed_view<Scheme>& w, matrix_view<T>
   using kernels::span_kind;
   const auto run = [&](auto span) {
     constexpr span_kind kind = decltype(span)::value;
-    return kernels::launcher<math, traits::bits, sums, kind, plain, out_type>{weights, in, out, stream}.run(choice);
+    return kernels::launcher<math, traits::bits, sums, kind, plain, out_type>{weights, in, out, stream,
+                                                                              form::prepares(x) || choice.overlap}
+        .run(choice);
   };
   constexpr bool whole_tiles = detail::static_group_size<typename traits::granularity> % detail::tile_cols == 0;
   if constexpr (!traits::grouped && !traits::has_offset) {

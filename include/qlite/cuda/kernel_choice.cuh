@@ -22,9 +22,13 @@ struct kernel_choice {
   std::uint8_t row_tiles = 0;      ///< direct: 16-row tiles of a warp, 1 or 2
   std::uint8_t token_tiles = 0;    ///< 8-token tiles of a block. direct: 1, 2 or 4; staged: 4, 8 or 16; hopper: 4, 8,
                                    ///< 16 or 32
-  std::uint8_t warps = 0;      ///< direct: of a block, 1 to 16. staged: along the rows of W, 1, 2, 4 or 8
+  std::uint8_t warps = 0;          ///< direct: of a block, 1 to 16. staged: along the rows of W, 1, 2, 4 or 8
   std::uint8_t cluster = 1;    ///< blocks that share K. staged on sm_90 and newer: 1, 2, 4 or 8; hopper: 1 to 8, but 1
                                ///< where token_tiles is 32
+  /// Begin while the work ahead in the stream still runs: weights are on their way once what is ahead ends. For that W
+  /// must not be written by a kernel that itself lets others begin before it ends (programmatic dependent launch); what
+  /// qlite starts does not. On sm_90 and newer; elsewhere without effect.
+  bool overlap = false;
 };
 
 /// What a choice is made from.

@@ -33,11 +33,12 @@ struct launcher {
   const inputs& x;
   const Out& out;
   cudaStream_t stream;
+  bool overlaps;    // launch_form
 
   cudaError_t simple() const noexcept {
     const std::size_t warps = std::size_t{out.rows} * out.columns;
-    return launch(simple_kernel<Math, Bits, Span == span_kind::whole, Out>, blocks_for(32 * warps), 256, 0, stream, w,
-                  x, out);
+    return launch_in_form({1, overlaps}, simple_kernel<Math, Bits, Span == span_kind::whole, Out>,
+                          blocks_for(32 * warps), 256, 0, stream, w, x, out);
   }
 
   template <int RowTiles, int TokenTiles>
@@ -45,9 +46,11 @@ struct launcher {
     constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
     const std::uint32_t row_blocks = (w.row_tiles + RowTiles - 1) / RowTiles;
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch(direct_kernel<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles, direct_depth<Bits, RowTiles>,
-                                direct_step<TokenTiles>, Out>,
-                  blocks, 32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out, row_blocks);
+    return launch_in_form({1, overlaps},
+                          direct_kernel<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles,
+                                        direct_depth<Bits, RowTiles>, direct_step<TokenTiles>, Out>,
+                          blocks, 32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out,
+                          row_blocks);
   }
 
   template <int TokenTiles, int Depth = 1>
@@ -67,9 +70,9 @@ struct launcher {
     }
     const std::uint32_t row_blocks = (w.row_tiles + warps_n * row_tiles - 1) / (warps_n * row_tiles);
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch_clusters(cluster, staged_kernel<Math, Bits, Sums, Span, Plain, row_tiles, TokenTiles, Depth, Out>,
-                           cluster * blocks, 32 * staged_warps, shared, stream, w, x, out, row_blocks, warps_n,
-                           cluster);
+    return launch_in_form({cluster, overlaps},
+                          staged_kernel<Math, Bits, Sums, Span, Plain, row_tiles, TokenTiles, Depth, Out>,
+                          cluster * blocks, 32 * staged_warps, shared, stream, w, x, out, row_blocks, warps_n, cluster);
   }
 
   /// Whether the Hopper kernel takes this kind of product, wherever it is compiled.
@@ -127,17 +130,20 @@ struct launcher {
     if (halves) activations.box_rows /= 2;
     QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(activations, x_half_map));
     QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(codes, code_map));
-    return launch_clusters(cut.cluster, kernel, clusters * cut.cluster, hopper_threads, memory::bytes, stream, w, x,
-                           out, x_map, x_half_map, code_map, cut);
+    return launch_in_form({cut.cluster, overlaps}, kernel, clusters * cut.cluster, hopper_threads, memory::bytes,
+                          stream, w, x, out, x_map, x_half_map, code_map, cut);
   }
 
-  cudaError_t run(kernel_choice c) const noexcept {
+  cudaError_t run(kernel_choice c) noexcept {
+    const bool may_overlap = overlaps;    // in code that waits
+    overlaps = false;
     // Longer integer sums would overflow; they are rare enough to be left to the simple kernel.
     if (Math::is_integer && Span == span_kind::whole && w.cols > 65536) return simple();
     if (c.family == kernel_family::simple) return simple();
     int architecture = 0;
     QLITE_CUDA_RETURN_IF_ERROR(compiled_for(
         direct_kernel<Math, Bits, Sums, Span, Plain, 1, 1, direct_depth<Bits, 1>, direct_step<1>, Out>, architecture));
+    overlaps = may_overlap && architecture >= 90;
     const bool tensor = architecture >= 80;
     int device = 0, multiprocessors = 0, shared = 0;
     QLITE_CUDA_RETURN_IF_ERROR(cudaGetDevice(&device));

@@ -327,6 +327,8 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
   }
   __syncthreads();
   if (cut.cluster > 1) arrive_in_cluster();
+  wait_for_work_ahead();
+  let_next_begin();
   if (multicast) wait_for_cluster();    // the others' barriers are used from now on
 
   // Pairs of tiles of 64 k, each a stage: all, or this block's share of them.

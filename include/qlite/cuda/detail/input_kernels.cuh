@@ -4,6 +4,7 @@
 #include <qlite/core/bits.hpp>
 #include <qlite/cuda/detail/element.cuh>
 #include <qlite/cuda/detail/launch.cuh>
+#include <qlite/cuda/detail/ptx.cuh>
 
 QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
@@ -12,6 +13,7 @@ namespace kernels {
 template <class = void>    // shared by translation units
 __global__ void __launch_bounds__(256) copy_rows(const unsigned short* x, std::size_t rows, std::size_t cols,
                                                  std::size_t stride, unsigned short* to, std::size_t to_cols) {
+  let_next_begin();
   const std::size_t count = rows * to_cols, step = std::size_t{gridDim.x} * blockDim.x;
   for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
     const std::size_t r = i / to_cols, c = i % to_cols;
@@ -126,6 +128,7 @@ template <class T, int Runs>
 __global__ void __launch_bounds__(Runs == 2 ? 1024 : 512, token_blocks<T, Runs>)
     quantize_tokens(const T* x, std::size_t rows, std::size_t cols, std::size_t stride, bool vectors, code_scale fixed,
                     std::byte* codes, std::size_t code_stride, float* scales) {
+  let_next_begin();
   __shared__ std::uint32_t largest[32];
   const std::size_t step = 8 * std::size_t{blockDim.x}, first = 8 * std::size_t{threadIdx.x}, held = Runs * step;
   for (std::size_t r = blockIdx.x; r < rows; r += gridDim.x) {
@@ -182,6 +185,7 @@ template <class T, class Index>
 __global__ void __launch_bounds__(256)
     quantize_groups(const T* x, Index rows, std::size_t cols, std::size_t stride, bool vectors, std::size_t group,
                     Index groups, unsigned lanes, std::byte* codes, std::size_t code_stride, float* scales) {
+  let_next_begin();
   const Index count = rows * groups, at_once = static_cast<Index>(gridDim.x) * (256 / lanes);
   const unsigned lane = threadIdx.x % lanes, in_warp = threadIdx.x % 32 / lanes;
   // All threads of a warp go round together; those beyond the last group repeat it and write nothing.

@@ -18,11 +18,17 @@ QLITE_INLINE unsigned blocks_for(std::size_t count) noexcept {
   return static_cast<unsigned>(blocks < 65536 ? blocks : 65536);
 }
 
-/// Starts a kernel whose blocks form clusters of `cluster`; its status, not that of anything earlier.
+/// How a kernel is started beside its size.
+struct launch_form {
+  unsigned cluster = 1;    // blocks that form a cluster
+  bool overlaps =
+      false;    // begins while the kernel ahead of it still runs, and waits itself (ptx.cuh); sm_90 and newer
+};
+
+/// Starts a kernel in a form of its own; its status, not that of anything earlier.
 template <class... Parameters, class... Arguments>
-inline cudaError_t launch_clusters(unsigned cluster, void (*kernel)(Parameters...), std::size_t blocks,
-                                   unsigned threads, std::size_t shared, cudaStream_t stream,
-                                   const Arguments&... arguments) noexcept {
+inline cudaError_t launch_in_form(launch_form form, void (*kernel)(Parameters...), std::size_t blocks, unsigned threads,
+                                  std::size_t shared, cudaStream_t stream, const Arguments&... arguments) noexcept {
   if (blocks == 0) return cudaSuccess;
   if (blocks > 0x7fffffffu) return cudaErrorInvalidValue;
   if (shared > 48u * 1024u)
@@ -33,12 +39,19 @@ inline cudaError_t launch_clusters(unsigned cluster, void (*kernel)(Parameters..
   config.blockDim = dim3(threads);
   config.dynamicSmemBytes = shared;
   config.stream = stream;
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = cluster;
-  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-  config.attrs = &attribute;
-  config.numAttrs = cluster > 1 ? 1 : 0;
+  cudaLaunchAttribute attributes[2]{};
+  config.attrs = attributes;
+  if (form.cluster > 1) {
+    cudaLaunchAttribute& a = attributes[config.numAttrs++];
+    a.id = cudaLaunchAttributeClusterDimension;
+    a.val.clusterDim.x = form.cluster;
+    a.val.clusterDim.y = a.val.clusterDim.z = 1;
+  }
+  if (form.overlaps) {
+    cudaLaunchAttribute& a = attributes[config.numAttrs++];
+    a.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    a.val.programmaticStreamSerializationAllowed = 1;
+  }
   return cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 
@@ -46,7 +59,7 @@ inline cudaError_t launch_clusters(unsigned cluster, void (*kernel)(Parameters..
 template <class... Parameters, class... Arguments>
 inline cudaError_t launch(void (*kernel)(Parameters...), std::size_t blocks, unsigned threads, std::size_t shared,
                           cudaStream_t stream, const Arguments&... arguments) noexcept {
-  return launch_clusters(1, kernel, blocks, threads, shared, stream, arguments...);
+  return launch_in_form({}, kernel, blocks, threads, shared, stream, arguments...);
 }
 
 }    // namespace kernels

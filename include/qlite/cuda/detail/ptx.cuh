@@ -28,6 +28,20 @@ QLITE_DEVICE uint4 load_once(const void* p) {
   return v;
 }
 
+/// Programmatic dependent launch: a kernel that was started so (launch.cuh) runs while the one ahead of it in the
+/// stream still does. Waits until that has ended and its writes are seen; else returns at once.
+QLITE_DEVICE void wait_for_work_ahead() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+/// Lets such a kernel behind this one begin, once every block has come here.
+QLITE_DEVICE void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
 /// Where block `rank` of the cluster has what lies at p in this block's shared memory.
