@@ -14,10 +14,11 @@ TEST_CASE("epilogues give the CPU's bits") {
       device::choice kernel;
       if (hopper) {
         kernel.family = 4;
-        kernel.token_tiles = 16 << random.integer(0, 1);
-        kernel.cluster = static_cast<int>(random.integer(1, 3));
+        kernel.token_tiles = 4 << random.integer(0, 3);
+        kernel.cluster = kernel.token_tiles == 32 ? 1 : static_cast<int>(random.integer(1, 3));
       }
-      INFO("epilogue " << which << ", m " << m << ", n " << n << ", k " << k);
+      INFO("epilogue " << which << ", m " << m << ", n " << n << ", k " << k << ", kernel " << kernel.family << " "
+                       << kernel.token_tiles << " " << kernel.cluster);
       const auto q = make_quantized<scheme>(
           n, k, {}, [&](std::size_t, std::size_t) { return static_cast<int>(random.integer(0, 255)) - 128; },
           [](std::size_t, std::size_t) { return 0; },

@@ -61,6 +61,7 @@ std::string wrong_tuned(std::size_t n, std::size_t k, std::size_t m) {
   ql::cuda::kernel_choice stored;
   if (!ql::cuda::parse_choice(name.c_str(), stored)) return "a name that cannot be read: " + name;
   cudaMemset(y.data(), 0xff, y.size());
+  cudaDeviceSynchronize();    // the stream does not wait for the default one
   if (ql::cuda::gemm(xv, copies[1], yv, none, {}, stored, s) != cudaSuccess) return "the choice is refused: " + name;
   if (ql::cuda::gemm(xv, copies[1], ev, none, {}, s) != cudaSuccess) return "gemm";
   cudaStreamSynchronize(s);

@@ -104,7 +104,7 @@ struct launcher {
     cut.wide = static_cast<std::uint32_t>(pieces - left);
     cut.pieces = static_cast<std::uint32_t>(pieces + left);
     CUtensorMap x_map, x_half_map, code_map;
-    using memory = hopper_memory<Math, Bits, TokenTiles, hopper_depth<TokenTiles, Span>>;
+    using memory = hopper_memory<Math, Bits, TokenTiles>;
     boxed_matrices activations{}, codes{};
     activations.data = x.data;
     activations.type = Math::is_integer ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_UINT16;

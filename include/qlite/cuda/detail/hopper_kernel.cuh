@@ -35,30 +35,20 @@ inline constexpr std::uint32_t hopper_row_tiles = 8, hopper_rows = 16 * hopper_r
 /// Bytes for each warp through which sums are written.
 inline constexpr std::uint32_t hopper_buffer = 1024;
 
-/// Tiles along K of a stage of the ring. Few tokens take little time, so that two tiles are waited for at once.
-template <int TokenTiles, span_kind Span>
-inline constexpr std::uint32_t hopper_depth = TokenTiles <= 8 && spans_of_tile<Span> == 1 ? 2 : 1;
-
-/// Shared memory of a block: | ring | buffers of eight warps | barriers |, on a boundary of 1024 bytes. The ring has
-/// stages of Depth tiles along K; such a tile is | X | codes of eight row tiles |.
-template <class Math, int Bits, int TokenTiles, std::uint32_t Depth>
+/// Shared memory of a block: | ring | buffers of eight warps | barriers |, on a boundary of 1024 bytes.
+template <class Math, int Bits, int TokenTiles>
 struct hopper_memory {
   static constexpr std::uint32_t x_bytes = 8 * TokenTiles * Math::row_bytes;
   static constexpr std::uint32_t code_bytes = hopper_row_tiles * 128 * Bits;
-  static constexpr std::uint32_t tile = x_bytes + code_bytes, stage = Depth * tile;
-  // Where blocks share K, others put sums into this one's memory: into the ring, once nobody reads it any more, or into
-  // memory of its own, which takes one meeting of the cluster less.
-  static constexpr std::uint32_t sums = 8 * (TokenTiles + 7) * (hopper_rows + 4) * sizeof(float);
-  static constexpr bool own_sums = TokenTiles <= 8;
-  static constexpr std::uint32_t room =
-      227 * 1024 - 1024 - hopper_row_tiles * hopper_buffer - 256 - (own_sums ? sums : 0);
-  static constexpr std::uint32_t most = Math::is_integer && Depth == 1 ? 12 : 8;
+  static constexpr std::uint32_t stage = x_bytes + code_bytes;
+  static constexpr std::uint32_t room = 227 * 1024 - 1024 - hopper_row_tiles * hopper_buffer - 256;
+  static constexpr std::uint32_t most = Math::is_integer || TokenTiles <= 8 ? 12 : 8;
   static constexpr std::uint32_t stages = room / stage < most ? room / stage : most;
-  static constexpr std::uint32_t sums_at = own_sums ? stages * stage : 0,
-                                 buffers_at = stages * stage + (own_sums ? sums : 0),
+  static constexpr std::uint32_t buffers_at = stages * stage,
                                  barriers_at = buffers_at + hopper_row_tiles * hopper_buffer;
   static constexpr std::uint32_t bytes = 1024 + barriers_at + 16 * stages;
-  static_assert(own_sums || stages * stage >= sums, "sums fit into the ring");
+  // Where blocks share K, the ring becomes the block's sums.
+  static_assert(stages * stage >= 8 * (TokenTiles + 7) * (hopper_rows + 4) * sizeof(float), "sums fit into the ring");
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -77,11 +67,11 @@ struct code_reader {
   QLITE_DEVICE code_reader(std::uint32_t tile, std::uint32_t lane)
       : at(keep(tile + 64 * (lane / 4) + 16 * (lane / 8 % 4) + 4 * (lane / 2 % 2))),
         pair(keep((lane & 1) != 0 ? 0x7351u : 0x6240u)) {}
-  /// `place`: of a tile's stage in the ring, a multiple of 64.
-  QLITE_DEVICE void load(std::uint32_t place, words& to) const {
+  /// `stage`: of the ring, in bytes.
+  QLITE_DEVICE void load(std::uint32_t stage, words& to) const {
 #pragma unroll
     for (std::uint32_t c = 0; c < 4; ++c) {
-      const std::uint32_t from = (at + place) ^ 16 * c;
+      const std::uint32_t from = (at + stage) ^ 16 * c;
 #pragma unroll
       for (int p = 0; p < Bits / 4; ++p)
 #pragma unroll
@@ -115,19 +105,19 @@ struct group_cursor {
     std::uint32_t scales, zeros;    // of this lane's rows
   };
   struct numbers {
-    float2 unit;             // the scales
-    std::uint32_t scales;    // as they are stored: some may be 0
-    bool some_zero;          // of any lane
+    float2 unit;              // the scales
+    std::uint32_t kept[2];    // masks of fragments: 0 where a scale is 0
+    bool some_zero;           // of any lane
     zeros points;
   };
   numbers now, then;
-  float2 ratio;                   // what sums in the unit at hand are multiplied by to be in the next
-  const std::byte* scales;        // of the first group
-  const std::uint8_t* points;     // its zero points; null: none
-  std::uint32_t to_load, last;    // groups
-  std::uint32_t size, end;        // steps of a group, and the one where the next group begins
-  std::uint32_t stored;           // zero points where there are none
-  loaded ahead;                   // of the group after the next
+  float2 ratio;                  // what sums in the unit at hand are multiplied by to be in the next
+  const std::byte* next;         // scales of the group to load
+  const std::uint8_t* points;    // its zero points; null: none
+  std::uint32_t left;            // groups behind that one
+  std::uint32_t size, end;       // steps of a group, and the one where the next group begins
+  std::uint32_t stored;          // zero points where there are none
+  loaded ahead;                  // of the group after the next
 
   QLITE_DEVICE group_cursor(const weights& w, std::size_t pair, std::uint32_t tile) {
     now.unit = make_float2(1.0f, 1.0f);
@@ -138,22 +128,29 @@ struct group_cursor {
       now.points = Math::template make_zeros<Bits>(stored);
     } else {
       size = w.groups == 1 ? 0x3fffffffu : w.group / (64 / halves);
-      to_load = min(tile * halves / size, w.groups - 1);
-      last = w.groups - 1;
-      end = w.groups == 1 ? size : (to_load + 1) * size;
-      scales = w.scales + 4 * pair;
-      const loaded first = load(), second = load();    // all at once: each takes a trip to memory
+      const std::uint32_t group = min(tile * halves / size, w.groups - 1);
+      end = w.groups == 1 ? size : (group + 1) * size;
+      next = w.scales + 4 * pair + 32 * std::size_t{group};
+      if (!Plain && points != nullptr) points += 16 * std::size_t{group};
+      left = w.groups - 1 - group;
       ahead = load();
-      take(first);
+      prepare();
       now = then;
-      take(second);
+      prepare();
     }
   }
   /// Products of the first step of a group are under way.
   QLITE_DEVICE void prepare() {
-    const loaded next = ahead;
+    then.unit = __half22float2(*reinterpret_cast<const __half2*>(&ahead.scales));
+    then.points = Math::template make_zeros<Bits>(ahead.zeros);
     ahead = load();
-    take(next);
+    then.some_zero = __any_sync(0xffffffffu, then.unit.x == 0.0f || then.unit.y == 0.0f);
+    then.kept[0] = then.unit.x == 0.0f ? 0u : ~0u;
+    then.kept[1] = then.unit.y == 0.0f ? 0u : ~0u;
+    // A scale of 0 leaves the unit as it is: the codes become 0 instead.
+    if (then.unit.x == 0.0f) then.unit.x = now.unit.x;
+    if (then.unit.y == 0.0f) then.unit.y = now.unit.y;
+    ratio = make_float2(__fmul_rn(now.unit.x, reciprocal(then.unit.x)), __fmul_rn(now.unit.y, reciprocal(then.unit.y)));
   }
   /// The zero points of half h of a tile (or of the whole tile) that is a tile ahead at most.
   QLITE_DEVICE zeros points_of(std::uint32_t tile, int h) const {
@@ -186,33 +183,23 @@ struct group_cursor {
 #pragma unroll
       for (int i = 0; i < N; ++i) acc[i] = __fmul_rn(acc[i], i % 4 < 2 ? ratio.x : ratio.y);
     }
-    if (now.some_zero) {    // a scale of 0 left the unit as it was: the codes become 0 instead
-      const std::uint32_t kept[2] = {(now.scales & 0x7fffu) == 0 ? 0u : ~0u,
-                                     (now.scales & 0x7fff0000u) == 0 ? 0u : ~0u};
+    if (now.some_zero) {
 #pragma unroll
       for (int hh = 0; hh < 2; ++hh)
         if (Span == span_kind::tile || hh == h) {
 #pragma unroll
-          for (int i = 0; i < 8; ++i) a[hh][i / 4][i % 4] &= kept[i % 2];
+          for (int i = 0; i < 8; ++i) a[hh][i / 4][i % 4] &= now.kept[i % 2];
         }
     }
     return begins;
   }
-  /// The next group is the one whose numbers l are.
-  QLITE_DEVICE void take(const loaded& l) {
-    then.scales = l.scales;
-    then.unit = __half22float2(*reinterpret_cast<const __half2*>(&l.scales));
-    then.points = Math::template make_zeros<Bits>(l.zeros);
-    then.some_zero = __any_sync(0xffffffffu, then.unit.x == 0.0f || then.unit.y == 0.0f);
-    if (then.unit.x == 0.0f) then.unit.x = now.unit.x;
-    if (then.unit.y == 0.0f) then.unit.y = now.unit.y;
-    ratio = make_float2(__fmul_rn(now.unit.x, reciprocal(then.unit.x)), __fmul_rn(now.unit.y, reciprocal(then.unit.y)));
-  }
   QLITE_DEVICE loaded load() {
-    loaded l{__ldg(reinterpret_cast<const unsigned*>(scales + std::size_t{to_load} * 32)), stored};
-    if (!Plain && points != nullptr)
-      l.zeros = __ldg(reinterpret_cast<const unsigned short*>(points + std::size_t{to_load} * 16));
-    to_load = min(to_load + 1, last);
+    loaded l{__ldg(reinterpret_cast<const unsigned*>(next)), stored};
+    if (!Plain && points != nullptr) l.zeros = __ldg(reinterpret_cast<const unsigned short*>(points));
+    if (left != 0) {
+      next += 32, --left;
+      if (!Plain && points != nullptr) points += 16;
+    }
     return l;
   }
 };
@@ -302,8 +289,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
                   const __grid_constant__ CUtensorMap x_half_map, const __grid_constant__ CUtensorMap code_map,
                   hopper_cut cut) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  constexpr std::uint32_t depth = hopper_depth<TokenTiles, Span>;
-  using memory = hopper_memory<Math, Bits, TokenTiles, depth>;
+  using memory = hopper_memory<Math, Bits, TokenTiles>;
   constexpr std::uint32_t tokens = 8 * TokenTiles, tile_size = 128 * Bits, stages = memory::stages;
   extern __shared__ std::byte hopper_shared[];
   const std::uint32_t base = (shared_address(hopper_shared) + 1023) & ~1023u;
@@ -313,9 +299,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
   const std::uint32_t warpgroup = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
   const std::uint32_t lane = threadIdx.x % 32, rank = blockIdx.x % cut.cluster;
   const bool share_k = hopper_shares_k<TokenTiles> && cut.share_k, multicast = !share_k && cut.cluster > 1;
-  // How often blocks of a cluster meet besides: once all have begun, when no ring is read any more, when sums have
-  // arrived, and so that nobody leaves before the others are done with its memory.
-  const std::uint32_t meetings = multicast ? 1 : share_k ? (memory::own_sums ? 1 : 2) : 0;
+  const std::uint32_t cluster_barriers = multicast ? 1 : share_k ? 2 : 0;    // at the end
   if (threadIdx.x == 0) {
     fetch_map(x_map);
     fetch_map(code_map);
@@ -326,10 +310,10 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     publish_barriers();
   }
   __syncthreads();
-  if (cut.cluster > 1) arrive_in_cluster();
-  wait_for_work_ahead();
-  let_next_begin();
-  if (multicast) wait_for_cluster();    // the others' barriers are used from now on
+  if (multicast) {    // the others' barriers are used from now on
+    arrive_in_cluster();
+    wait_for_cluster();
+  }
 
   // Pairs of tiles of 64 k, each a stage: all, or this block's share of them.
   const std::uint32_t all_pairs = (w.col_tiles + 1) / 2;
@@ -355,40 +339,51 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
   const std::uint32_t first_piece = blockIdx.x / cut.cluster, step = gridDim.x / cut.cluster;
 
   if (warpgroup == 0) {
-    give_registers<TokenTiles <= 8 ? 72 : 40>();
+    give_registers<40>();
     if (threadIdx.x == 0) {
-      std::uint32_t slot = 0, parity = 1;
+      // The first codes are on their way before the work ahead has ended, which X may come from.
+      const std::uint32_t tiles = 2 * (last_pair - first_pair), early = min(stages, tiles);
+      const auto fill_codes = [&](std::uint32_t slot, std::uint32_t tile, std::uint32_t row_tile,
+                                  std::uint32_t x_bytes) {
+        arrive_expecting(full + 8 * slot, x_bytes + memory::code_bytes);
+        copy_block(base + slot * memory::stage + memory::x_bytes, code_map, tile * (tile_size / 64), row_tile,
+                   full + 8 * slot);
+      };
+      const auto x_bytes_of = [&](std::uint32_t piece) {
+        return halves && piece >= cut.wide ? memory::x_bytes / 2 : memory::x_bytes;
+      };
+      for (std::uint32_t s = 0; s < early; ++s)
+        fill_codes(s, 2 * first_pair + s, place_of(first_piece).row_tile, x_bytes_of(first_piece));
+      wait_for_work_ahead();
+      let_next_begin();
+      std::uint32_t slot = 0, parity = 1, filled = 0;
       for (std::uint32_t piece = first_piece; piece < cut.pieces; piece += step) {
         const place at = place_of(piece);
-        const bool whole = !halves || piece < cut.wide;
-        const std::uint32_t x_bytes = whole ? memory::x_bytes : memory::x_bytes / 2,
-                            share = x_bytes / Math::row_bytes / 2;
-        const CUtensorMap& x_of_piece = whole ? x_map : x_half_map;
-        for (std::uint32_t first = 2 * first_pair; first < 2 * last_pair; first += depth) {
-          const std::uint32_t barrier = full + 8 * slot;
-          wait_barrier(empty + 8 * slot, parity);
-          arrive_expecting(barrier, depth * (x_bytes + memory::code_bytes));
-#pragma unroll
-          for (std::uint32_t j = 0; j < depth; ++j) {
-            const std::uint32_t to = base + slot * memory::stage + j * memory::tile, tile = first + j;
-            copy_block(to + memory::x_bytes, code_map, tile * (tile_size / 64), at.row_tile, barrier);
-            if (multicast)
-              copy_box_to_blocks(to + rank * (x_bytes / 2), x_of_piece, tile * 64, at.token + rank * share, barrier, 3);
-            else
-              copy_box(to, x_of_piece, tile * 64, at.token, barrier);
+        const std::uint32_t x_bytes = x_bytes_of(piece), share = x_bytes / Math::row_bytes / 2;
+        const CUtensorMap& x_of_piece = x_bytes == memory::x_bytes ? x_map : x_half_map;
+        for (std::uint32_t tile = 2 * first_pair; tile < 2 * last_pair; ++tile) {
+          const std::uint32_t to = base + slot * memory::stage, barrier = full + 8 * slot;
+          if (filled < early) {
+            ++filled;
+          } else {
+            wait_barrier(empty + 8 * slot, parity);
+            fill_codes(slot, tile, at.row_tile, x_bytes);
           }
+          if (multicast)
+            copy_box_to_blocks(to + rank * (x_bytes / 2), x_of_piece, tile * 64, at.token + rank * share, barrier, 3);
+          else
+            copy_box(to, x_of_piece, tile * 64, at.token, barrier);
           if (++slot == stages) slot = 0, parity ^= 1;
         }
       }
     }
     __syncwarp();
-    if (share_k) wait_for_cluster();    // as the others do below
-    for (std::uint32_t i = 0; i < meetings; ++i) {
+    for (std::uint32_t i = 0; i < cluster_barriers; ++i) {    // as the others do below
       arrive_in_cluster();
       wait_for_cluster();
     }
   } else {
-    take_registers<TokenTiles <= 8 ? 216 : 232>();
+    take_registers<232>();
     const std::uint32_t thread = threadIdx.x - 128, warp = thread / 32;
     typename Math::sum sums[4 * TokenTiles];
     std::uint32_t slot = 0, parity = 0;
@@ -407,13 +402,14 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     // The second warpgroup begins when the first is some tiles ahead, and stays behind: so one multiplies while the
     // other writes its sums or multiplies them by a ratio.
     const std::uint32_t begin = 2 * first_pair, end = 2 * last_pair;
-    constexpr std::uint32_t lead = stages < 8 ? 2 : Math::is_integer ? 6 : 4;
-    const bool behind = TokenTiles >= 16 && !share_k && stages >= 5 && end - begin >= 12;
+    constexpr std::uint32_t lead = stages >= 8 ? 4 : 2;
+    const bool behind = TokenTiles >= 16 && !share_k && stages >= 5 && end - begin >= 8;
     const auto row_pair = [&](std::uint32_t piece) {
       return w.pair(min(place_of(piece).row_tile + warp, w.row_tiles - 1), 0, lane / 4);
     };
     [[maybe_unused]] const code_reader<Math, Bits> reader(base + memory::x_bytes + warp * tile_size, lane);
 
+    wait_for_work_ahead();    // it may still read Y's memory, or write what comes with X
     // A piece of the first `tiles` of the block's token tiles.
     const auto work = [&](std::uint32_t piece, auto tiles) {
       constexpr int Tiles = decltype(tiles)::value;
@@ -436,22 +432,19 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       if (apart && warpgroup == 2) sync_threads(2, 256);
       if constexpr (Math::is_integer) {
         // Both operands from shared memory, as they lie there.
-        constexpr std::uint32_t together = TokenTiles == 16 ? 2 : 1;    // stages whose products are waited for at once
+        constexpr std::uint32_t together = TokenTiles <= 16 ? 2 : 1;    // tiles whose products are waited for at once
         std::uint32_t at_hand[together], before[together];
 #pragma unroll 2
-        for (std::uint32_t tile = begin; tile < end; tile += together * depth) {
+        for (std::uint32_t tile = begin; tile < end; tile += together) {
 #pragma unroll
           for (std::uint32_t i = 0; i < together; ++i) {
             at_hand[i] = next_stage();
+            const std::uint32_t x_at = base + at_hand[i] * memory::stage;
+            const std::uint64_t a = rows_in_memory<64>(x_at + memory::x_bytes + (warpgroup - 1) * 4 * tile_size),
+                                b = rows_in_memory<64>(x_at);
             begin_products();
-#pragma unroll
-            for (std::uint32_t j = 0; j < depth; ++j) {
-              const std::uint32_t x_at = base + at_hand[i] * memory::stage + j * memory::tile;
-              const std::uint64_t a = rows_in_memory<64>(x_at + memory::x_bytes + (warpgroup - 1) * 4 * tile_size),
-                                  b = rows_in_memory<64>(x_at);
-              multiply_async(acc, a, b);
-              multiply_async(acc, a + 2, b + 2);
-            }
+            multiply_async(acc, a, b);
+            multiply_async(acc, a + 2, b + 2);
           }
           commit_products();
           wait_products<1>();
@@ -470,75 +463,55 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       } else {
         using fragments = std::uint32_t[2][2][4];
         using words = typename code_reader<Math, Bits>::words;
-        fragments a0[depth], a1[depth];
+        fragments a0, a1;
         std::uint32_t s0 = 0, s1 = 0;
-        // Starts the products of half h of tile j of a stage.
-        const auto start = [&](std::uint32_t s, std::uint32_t j, const fragments& a, int h) {
-          const std::uint64_t b = rows_in_memory<128>(base + s * memory::stage + j * memory::tile + 64 * h);
+        // Starts the products of half h of a tile.
+        const auto start = [&](std::uint32_t s, const fragments& a, int h) {
+          const std::uint64_t b = rows_in_memory<128>(base + s * memory::stage + 64 * h);
           multiply_async(acc, a[h][0], b, typename Math::element{});
           multiply_async(acc, a[h][1], b + 2, typename Math::element{});
         };
-        const auto load = [&](std::uint32_t s, words(&to)[depth]) {
-#pragma unroll
-          for (std::uint32_t j = 0; j < depth; ++j) reader.load(s * memory::stage + j * memory::tile, to[j]);
-        };
-        // Multiplies a stage's tiles from a, stage s; meanwhile decodes the next into b. Stage t, of the tiles before,
-        // becomes the next one's.
-        const auto advance = [&](std::uint32_t tile, fragments(&a)[depth], std::uint32_t s, fragments(&b)[depth],
-                                 std::uint32_t& t) {
+        // Multiplies a tile from a, stage s; meanwhile decodes the next into b. Stage t, of the tile before, becomes
+        // the next one's.
+        const auto advance = [&](std::uint32_t tile, fragments& a, std::uint32_t s, fragments& b, std::uint32_t& t) {
           const std::uint32_t done = t;
-          words packed[depth];
-          if (tile + depth < end) {
+          words packed;
+          if (tile + 1 < end) {
             t = next_stage();
-            load(t, packed);
+            reader.load(t * memory::stage, packed);
           }
+          bool begins = groups.enter(tile, 0, acc, a);
+          begin_products();
+          start(s, a, 0);
           if constexpr (spans_of_tile<Span> == 2) {    // half of the next is decoded beside each half
-#pragma unroll
-            for (int h = 0; h < 2; ++h) {
-              const bool begins = groups.enter(tile, h, acc, a[0]);
-              begin_products();
-              start(s, 0, a[0], h);
-              commit_products();
-              if (begins) groups.prepare();
-              if (h == 0) wait_products<1>();
-              if (h == 0 && tile != begin) release(done);
-              reader.decode(packed[0], groups.points_of(tile + 1, h), h, b[0][h]);
-            }
-          } else {
-#pragma unroll
-            for (std::uint32_t j = 0; j < depth; ++j) {
-              const bool begins = groups.enter(tile + j, 0, acc, a[j]);
-              begin_products();
-              start(s, j, a[j], 0);
-              start(s, j, a[j], 1);
-              commit_products();
-              if (begins) groups.prepare();
-            }
-            wait_products<depth>();
+            commit_products();
+            if (begins) groups.prepare();
+            wait_products<1>();
             if (tile != begin) release(done);
-#pragma unroll
-            for (std::uint32_t j = 0; j < depth; ++j)
-#pragma unroll
-              for (int h = 0; h < 2; ++h) reader.decode(packed[j], groups.points_of(tile + depth + j, 0), h, b[j][h]);
+            reader.decode(packed, groups.points_of(tile + 1, 0), 0, b[0]);
+            begins = groups.enter(tile, 1, acc, a);
+            begin_products();
           }
+          start(s, a, 1);
+          commit_products();
+          if (begins) groups.prepare();
+          if constexpr (spans_of_tile<Span> == 1) {
+            wait_products<1>();
+            if (tile != begin) release(done);
+            reader.decode(packed, groups.points_of(tile + 1, 0), 0, b[0]);
+          }
+          reader.decode(packed, groups.points_of(tile + 1, spans_of_tile<Span> == 2 ? 1 : 0), 1, b[1]);
         };
         if (begin < end) {
-          words packed[depth];
-          load(s0 = next_stage(), packed);
-#pragma unroll
-          for (std::uint32_t j = 0; j < depth; ++j)
-#pragma unroll
-            for (int h = 0; h < 2; ++h)
-              reader.decode(packed[j], groups.points_of(begin + j, spans_of_tile<Span> == 2 ? h : 0), h, a0[j][h]);
+          words packed;
+          reader.load((s0 = next_stage()) * memory::stage, packed);
+          reader.decode(packed, groups.points_of(begin, 0), 0, a0[0]);
+          reader.decode(packed, groups.points_of(begin, spans_of_tile<Span> == 2 ? 1 : 0), 1, a0[1]);
         }
 #pragma unroll 1
-        for (std::uint32_t tile = begin; tile < end; tile += 2 * depth) {
+        for (std::uint32_t tile = begin; tile < end; tile += 2) {
           advance(tile, a0, s0, a1, s1);
-          if (depth == 2 && tile + depth >= end) {    // the last stage was that of a0
-            s1 = s0;
-            break;
-          }
-          advance(tile + depth, a1, s1, a0, s0);
+          advance(tile + 1, a1, s1, a0, s0);
           // The first has taken lead + 3 stages by now.
           if (apart && warpgroup == 1 && tile == begin + lead) arrive_threads(2, 256);
         }
@@ -569,11 +542,8 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       } else if constexpr (hopper_shares_k<TokenTiles>) {
         // Block r of C adds and writes token tiles n with n C / TokenTiles = r; the others put their sums of these into
         // its shared memory, where the ring was: [C][tokens][rows + 4].
-        wait_for_cluster();    // the others have begun
-        if (!memory::own_sums) {
-          arrive_in_cluster();    // nobody reads a ring any more
-          wait_for_cluster();
-        }
+        arrive_in_cluster();    // nobody reads a ring any more
+        wait_for_cluster();
         const auto sum = [&](int i) {
           if constexpr (Math::is_integer)
             return __int_as_float(acc[i]);
@@ -590,9 +560,8 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
           if (now != owner) {
             owner = now;
             first = n;
-            to = cluster_address(base + memory::sums_at +
-                                     4 * (rank * part_size + warp * 16 + lane / 4 + lane % 4 * 2 * (hopper_rows + 4)),
-                                 owner);
+            to = cluster_address(
+                base + 4 * (rank * part_size + warp * 16 + lane / 4 + lane % 4 * 2 * (hopper_rows + 4)), owner);
             if (owner == rank) own_first = n;
           }
           if (owner == rank) ++own_count;
@@ -602,7 +571,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
         }
         arrive_in_cluster();    // sums have arrived
         wait_for_cluster();
-        const auto* const parts = reinterpret_cast<const float*>(shared + memory::sums_at);
+        const auto* const parts = reinterpret_cast<const float*>(shared);
         finish<Span, Math::is_integer>([&](std::uint32_t p) { return parts + p * part_size; }, cut.cluster, hopper_rows,
                                        0, 8 * own_count, at.row_tile * 16, at.token + 8 * own_first, w, x, out, thread,
                                        256);
