@@ -15,7 +15,7 @@ namespace kernels {
 template <int Bits, int RowTiles>
 inline constexpr int direct_depth = 2;
 template <int TokenTiles>
-inline constexpr int direct_step = TokenTiles <= 2 ? 2 : 1;
+inline constexpr int direct_step = 1;
 
 /// The architecture that the code which the device at hand runs for a kernel was compiled for, 10 major + minor. Below
 /// 80 the bodies of the tensor-core kernels are empty, below 90 there are no clusters.

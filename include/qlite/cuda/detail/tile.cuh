@@ -106,30 +106,7 @@ struct warp_product {
   QLITE_DEVICE void add_tile(const weights& w, const inputs& x, const uint4 (&raw)[RowTiles][planes],
                              const tile_numbers<Span> (&numbers)[RowTiles], std::uint32_t row_tile,
                              std::uint32_t col_tile, std::uint32_t token, std::uint32_t lane, Load&& load) {
-    std::uint32_t a[RowTiles][2][half_steps][4];
-#pragma unroll
-    for (int r = 0; r < RowTiles; ++r)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        typename Math::zeros z = no_zeros;
-        if (!Plain) z = Math::template make_zeros<Bits>(numbers[r].zeros[spans_of_tile<Span> == 2 ? h : 0]);
-        Math::decode(raw[r], h, z, a[r][h]);
-      }
-    const std::uint32_t k = col_tile * static_cast<std::uint32_t>(tile_cols);
-    if constexpr (Span == span_kind::run) {
-      add_run<0>(w, x, a, numbers, k, row_tile, token, lane, load);
-      add_run<1>(w, x, a, numbers, k + 32, row_tile, token, lane, load);
-    } else if constexpr (Span == span_kind::half) {
-      add_half<0>(w, x, a, numbers, k, row_tile, token, lane, load);
-      add_half<1>(w, x, a, numbers, k + 32, row_tile, token, lane, load);
-    } else if constexpr (Span == span_kind::whole) {
-      add_whole(a, load);
-    } else {
-      float2 scale[RowTiles];
-#pragma unroll
-      for (int r = 0; r < RowTiles; ++r) scale[r] = numbers[r].scale[0].floats(!Plain && w.wide_scales);
-      add_span<0, 2>(w, x, a, scale, w.group_of(k), row_tile, token, lane, true, load);
-    }
+    add_rows<0>(w, x, raw, numbers, row_tile, col_tile, token, lane, load);
   }
 
   /// Takes the zero points out of integer sums; once, after the last tile.
@@ -151,11 +128,49 @@ struct warp_product {
   }
 
  private:
-  template <class Load>
-  QLITE_DEVICE void add_whole(const std::uint32_t (&a)[RowTiles][2][half_steps][4], Load&& load) {
+  /// Row tiles that are decoded before they are multiplied. One after the other takes fewer registers, and with few
+  /// tokens, where other warps fill the gaps, no more time.
+  static constexpr int together = Sums || TokenTiles > 2 ? RowTiles : 1;
+  using fragments = std::uint32_t[together][2][half_steps][4];
+
+  /// add_tile, for row tiles R and on.
+  template <int R, class Load>
+  QLITE_DEVICE void add_rows(const weights& w, const inputs& x, const uint4 (&raw)[RowTiles][planes],
+                             const tile_numbers<Span> (&numbers)[RowTiles], std::uint32_t row_tile,
+                             std::uint32_t col_tile, std::uint32_t token, std::uint32_t lane, Load&& load) {
+    fragments a;
+#pragma unroll
+    for (int r = 0; r < together; ++r)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        typename Math::zeros z = no_zeros;
+        if (!Plain) z = Math::template make_zeros<Bits>(numbers[R + r].zeros[spans_of_tile<Span> == 2 ? h : 0]);
+        Math::decode(raw[R + r], h, z, a[r][h]);
+      }
+    const std::uint32_t k = col_tile * static_cast<std::uint32_t>(tile_cols);
+    if constexpr (Span == span_kind::run) {
+      add_run<0, R>(w, x, a, numbers, k, row_tile, token, lane, load);
+      add_run<1, R>(w, x, a, numbers, k + 32, row_tile, token, lane, load);
+    } else if constexpr (Span == span_kind::half) {
+      add_half<0, R>(w, x, a, numbers, k, row_tile, token, lane, load);
+      add_half<1, R>(w, x, a, numbers, k + 32, row_tile, token, lane, load);
+    } else if constexpr (Span == span_kind::whole) {
+      add_whole<R>(a, load);
+    } else {
+      float2 scale[together];
+#pragma unroll
+      for (int r = 0; r < together; ++r) scale[r] = numbers[R + r].scale[0].floats(!Plain && w.wide_scales);
+      add_span<0, 2, R>(w, x, a, scale, w.group_of(k), row_tile, token, lane, true, load);
+    }
+    if constexpr (R + together < RowTiles)
+      add_rows<R + together>(w, x, raw, numbers, row_tile, col_tile, token, lane, load);
+  }
+
+  template <int R, class Load>
+  QLITE_DEVICE void add_whole(const fragments& a, Load&& load) {
 #pragma unroll
     for (int n0 = 0; n0 < TokenTiles; n0 += ahead) {
-      sum d[ahead][RowTiles][4];
+      sum d[ahead][together][4];
       std::int32_t total[ahead][4];
 #pragma unroll
       for (int n = 0; n < ahead; ++n) {
@@ -163,9 +178,9 @@ struct warp_product {
         total[n][1] = totals[n0 + n][1];
         total[n][2] = total[n][3] = 0;
 #pragma unroll
-        for (int r = 0; r < RowTiles; ++r)
+        for (int r = 0; r < together; ++r)
 #pragma unroll
-          for (int i = 0; i < 4; ++i) d[n][r][i] = from_register(acc[r][n0 + n][i], sum{});
+          for (int i = 0; i < 4; ++i) d[n][r][i] = from_register(acc[R + r][n0 + n][i], sum{});
       }
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
@@ -177,7 +192,7 @@ struct warp_product {
 #pragma unroll
           for (int n = 0; n < ahead; ++n) {
 #pragma unroll
-            for (int r = 0; r < RowTiles; ++r) add_step(d[n][r], a[r][h][e], b[n][2 * e], b[n][2 * e + 1], false);
+            for (int r = 0; r < together; ++r) add_step(d[n][r], a[r][h][e], b[n][2 * e], b[n][2 * e + 1], false);
             if constexpr (Sums && Math::is_integer) {
               const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
               add_step(total[n], one, b[n][0], b[n][1], false);
@@ -189,62 +204,63 @@ struct warp_product {
         totals[n0 + n][0] = total[n][0];
         totals[n0 + n][1] = total[n][1];
 #pragma unroll
-        for (int r = 0; r < RowTiles; ++r)
+        for (int r = 0; r < together; ++r)
 #pragma unroll
-          for (int i = 0; i < 4; ++i) acc[r][n0 + n][i] = to_register(d[n][r][i]);
+          for (int i = 0; i < 4; ++i) acc[R + r][n0 + n][i] = to_register(d[n][r][i]);
       }
     }
   }
 
   /// 32 k from k on, of one group. Beyond K they are zeros.
-  template <int H, class Load>
-  QLITE_DEVICE void add_half(const weights& w, const inputs& x, const std::uint32_t (&a)[RowTiles][2][half_steps][4],
+  template <int H, int R, class Load>
+  QLITE_DEVICE void add_half(const weights& w, const inputs& x, const fragments& a,
                              const tile_numbers<Span> (&numbers)[RowTiles], std::uint32_t k, std::uint32_t row_tile,
                              std::uint32_t token, std::uint32_t lane, Load&& load) {
-    float2 scale[RowTiles];
+    float2 scale[together];
 #pragma unroll
-    for (int r = 0; r < RowTiles; ++r) scale[r] = numbers[r].scale[H].floats(!Plain && w.wide_scales);
-    add_span<H, H + 1>(w, x, a, scale, min(w.group_of(k), w.groups - 1), row_tile, token, lane, true, load);
+    for (int r = 0; r < together; ++r) scale[r] = numbers[R + r].scale[H].floats(!Plain && w.wide_scales);
+    add_span<H, H + 1, R>(w, x, a, scale, min(w.group_of(k), w.groups - 1), row_tile, token, lane, true, load);
   }
 
   /// 32 k from k on: one pass for each group that they meet.
-  template <int H, class Load>
-  QLITE_DEVICE void add_run(const weights& w, const inputs& x, const std::uint32_t (&a)[RowTiles][2][half_steps][4],
+  template <int H, int R, class Load>
+  QLITE_DEVICE void add_run(const weights& w, const inputs& x, const fragments& a,
                             const tile_numbers<Span> (&numbers)[RowTiles], std::uint32_t k, std::uint32_t row_tile,
                             std::uint32_t token, std::uint32_t lane, Load&& load) {
     if (k >= w.cols) return;
     const std::uint32_t first = w.group_of(k);
     if (w.group % 32 == 0) {    // one group has them all
-      float2 scale[RowTiles];
+      float2 scale[together];
 #pragma unroll
-      for (int r = 0; r < RowTiles; ++r) scale[r] = numbers[r].scale[H].floats(!Plain && w.wide_scales);
-      add_span<H, H + 1>(w, x, a, scale, first, row_tile, token, lane, true, load);
+      for (int r = 0; r < together; ++r) scale[r] = numbers[R + r].scale[H].floats(!Plain && w.wide_scales);
+      add_span<H, H + 1, R>(w, x, a, scale, first, row_tile, token, lane, true, load);
       return;
     }
     const std::uint32_t last = w.group_of(min(k + 31, w.cols - 1));
     const std::uint32_t own = w.group_of(k + 8 * (lane % 4));
     for (std::uint32_t group = first; group <= last; ++group) {
-      float2 scale[RowTiles];
+      float2 scale[together];
 #pragma unroll
-      for (int r = 0; r < RowTiles; ++r) {
-        const number_pair n = group == first || row_tile + r >= w.row_tiles
-                                  ? numbers[r].scale[H]
-                                  : load_pair(w.scales, w.pair(row_tile + r, group, lane / 4), !Plain && w.wide_scales);
+      for (int r = 0; r < together; ++r) {
+        const number_pair n =
+            group == first || row_tile + R + r >= w.row_tiles
+                ? numbers[R + r].scale[H]
+                : load_pair(w.scales, w.pair(row_tile + R + r, group, lane / 4), !Plain && w.wide_scales);
         scale[r] = n.floats(!Plain && w.wide_scales);
       }
-      add_span<H, H + 1>(w, x, a, scale, group, row_tile, token, lane, own == group, load);
+      add_span<H, H + 1, R>(w, x, a, scale, group, row_tile, token, lane, own == group, load);
     }
   }
 
   /// The steps of halves H0 ... H1 - 1, which are of one group; `mine`: so are this lane's activations.
-  template <int H0, int H1, class Load>
-  QLITE_DEVICE void add_span(const weights& w, const inputs& x, const std::uint32_t (&a)[RowTiles][2][half_steps][4],
-                             const float2 (&scale)[RowTiles], std::uint32_t group, std::uint32_t row_tile,
-                             std::uint32_t token, std::uint32_t lane, bool mine, Load&& load) {
+  template <int H0, int H1, int R, class Load>
+  QLITE_DEVICE void add_span(const weights& w, const inputs& x, const fragments& a, const float2 (&scale)[together],
+                             std::uint32_t group, std::uint32_t row_tile, std::uint32_t token, std::uint32_t lane,
+                             bool mine, Load&& load) {
     const bool group_scales = Math::is_integer && x.scale_groups > 1;
 #pragma unroll
     for (int n0 = 0; n0 < TokenTiles; n0 += ahead) {
-      sum d[ahead][RowTiles][4], total[ahead][4];
+      sum d[ahead][together][4], total[ahead][4];
 #pragma unroll
       for (int h = H0; h < H1; ++h) {
         std::uint32_t b[ahead][half_words];
@@ -262,7 +278,7 @@ struct warp_product {
           for (int n = 0; n < ahead; ++n) {
             const bool first = h == H0 && e == 0;
 #pragma unroll
-            for (int r = 0; r < RowTiles; ++r) add_step(d[n][r], a[r][h][e], b[n][2 * e], b[n][2 * e + 1], first);
+            for (int r = 0; r < together; ++r) add_step(d[n][r], a[r][h][e], b[n][2 * e], b[n][2 * e + 1], first);
             if (Sums) {
               const std::uint32_t one[4] = {Math::ones, Math::ones, Math::ones, Math::ones};
               add_step(total[n], one, b[n][2 * e], b[n][2 * e + 1], first);
@@ -280,8 +296,8 @@ struct warp_product {
           }
         }
 #pragma unroll
-        for (int r = 0; r < RowTiles; ++r)
-          add_scaled(w, d[n][r], total[n], scale[r], factor, row_tile + r, group, lane, acc[r][n0 + n]);
+        for (int r = 0; r < together; ++r)
+          add_scaled(w, d[n][r], total[n], scale[r], factor, row_tile + R + r, group, lane, acc[R + r][n0 + n]);
       }
     }
   }
