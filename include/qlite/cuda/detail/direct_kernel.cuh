@@ -18,7 +18,7 @@ QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
 
 template <class Math, int Bits, bool Sums, span_kind Span, bool Plain, int RowTiles, int TokenTiles, int Depth,
-          int Step, class Out>
+          class Out>
 __global__ void __launch_bounds__(RowTiles* TokenTiles <= 4 ? 512 : 256,
                                   RowTiles* TokenTiles == 1 && Span != span_kind::run ? 2 : 1)
     direct_kernel(weights w, inputs x, Out out, std::uint32_t row_blocks) {
@@ -72,7 +72,6 @@ __global__ void __launch_bounds__(RowTiles* TokenTiles <= 4 ? 512 : 256,
       }
     };
 
-    static_assert(Depth % Step == 0, "a step takes its tiles from the ones under way");
     tile_numbers<Span> numbers[Depth][RowTiles];
 #pragma unroll
     for (int d = 0; d < Depth; ++d) {
@@ -83,24 +82,18 @@ __global__ void __launch_bounds__(RowTiles* TokenTiles <= 4 ? 512 : 256,
     let_next_begin();
     for (std::uint32_t first = warp; first < w.col_tiles; first += Depth * warps) {
 #pragma unroll
-      for (int d0 = 0; d0 < Depth; d0 += Step) {
-        if (first + d0 * warps >= w.col_tiles) break;
-        std::uint32_t b[Step][TokenTiles][words];
+      for (int d = 0; d < Depth; ++d) {
+        const std::uint32_t tile = first + d * warps, next = tile + Depth * warps;
+        if (tile >= w.col_tiles) break;
+        std::uint32_t b[TokenTiles][words];
+        load_inputs(b, tile);
+        product.add_tile(w, x, raw[d], numbers[d], row_tile, tile, token0, lane,
+                         [&](int n, int h, std::uint32_t(&to)[words / 2]) {
 #pragma unroll
-        for (int d = 0; d < Step; ++d)
-          if (first + (d0 + d) * warps < w.col_tiles) load_inputs(b[d], first + (d0 + d) * warps);
-#pragma unroll
-        for (int d = 0; d < Step; ++d) {
-          const std::uint32_t tile = first + (d0 + d) * warps, next = tile + Depth * warps;
-          if (tile >= w.col_tiles) break;
-          product.add_tile(w, x, raw[d0 + d], numbers[d0 + d], row_tile, tile, token0, lane,
-                           [&](int n, int h, std::uint32_t(&to)[words / 2]) {
-#pragma unroll
-                             for (int i = 0; i < words / 2; ++i) to[i] = b[d][n][words / 2 * h + i];
-                           });
-          load_codes(raw[d0 + d], next);
-          if (next < w.col_tiles) source.load(w, next, lane, numbers[d0 + d]);
-        }
+                           for (int i = 0; i < words / 2; ++i) to[i] = b[n][words / 2 * h + i];
+                         });
+        load_codes(raw[d], next);
+        if (next < w.col_tiles) source.load(w, next, lane, numbers[d]);
       }
     }
   }

@@ -11,11 +11,13 @@
 QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
 
-/// Tiles that a warp of the direct kernel has under way, and how many it multiplies at a time.
-template <int Bits, int RowTiles>
-inline constexpr int direct_depth = 2;
-template <int TokenTiles>
-inline constexpr int direct_step = 1;
+/// Tiles that a warp of the direct kernel has under way: as many as registers hold.
+#ifndef QLITE_TRY_DEPTH
+#define QLITE_TRY_DEPTH 4
+#endif
+template <int Bits, int RowTiles, bool Plain>
+inline constexpr int direct_depth = Bits == 4 && RowTiles == 1 ? (Plain || QLITE_TRY_DEPTH < 3 ? QLITE_TRY_DEPTH : 3)
+                                                               : 2;
 
 /// The architecture that the code which the device at hand runs for a kernel was compiled for, 10 major + minor. Below
 /// 80 the bodies of the tensor-core kernels are empty, below 90 there are no clusters.
@@ -46,11 +48,10 @@ struct launcher {
     constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
     const std::uint32_t row_blocks = (w.row_tiles + RowTiles - 1) / RowTiles;
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch_in_form({1, overlaps},
-                          direct_kernel<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles,
-                                        direct_depth<Bits, RowTiles>, direct_step<TokenTiles>, Out>,
-                          blocks, 32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out,
-                          row_blocks);
+    return launch_in_form(
+        {1, overlaps},
+        direct_kernel<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles, direct_depth<Bits, RowTiles, Plain>, Out>,
+        blocks, 32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out, row_blocks);
   }
 
   template <int TokenTiles, int Depth = 1>
@@ -142,7 +143,7 @@ struct launcher {
     if (c.family == kernel_family::simple) return simple();
     int architecture = 0;
     QLITE_CUDA_RETURN_IF_ERROR(compiled_for(
-        direct_kernel<Math, Bits, Sums, Span, Plain, 1, 1, direct_depth<Bits, 1>, direct_step<1>, Out>, architecture));
+        direct_kernel<Math, Bits, Sums, Span, Plain, 1, 1, direct_depth<Bits, 1, Plain>, Out>, architecture));
     overlaps = may_overlap && architecture >= 90;
     const bool tensor = architecture >= 80;
     int device = 0, multiprocessors = 0, shared = 0;
