@@ -1,0 +1,291 @@
+// Products with many tokens where there is no wgmma: 16-bit X, weights without zero points and offsets.
+//
+// A block computes 256 rows of W for 128 tokens, with 8 warps of 64 rows by 64 tokens each: the cut for which the
+// fragments of X (read by four warps) and the codes (read, and decoded, by two) together take the least bandwidth of
+// shared memory. A stage holds 64 k of X and of the codes; stages are filled by cp.async, in a ring.
+//
+//   stage    X   [128 tokens] 8 chunks of 16 bytes, chunk c of token m at c ^ 4 (m & 1)
+//            W   [16 row tiles] tiles
+//
+// A warp multiplies without a pause: products of one step of 16 k are 32 mma.sync, none of which waits for another of
+// them. Between them it decodes the codes of the next step and, in every second one, reloads the fragments of X just
+// used with those of the next half tile. So the barrier, behind which the stage at hand is free and the next one
+// complete, comes in the middle of a tile, after the last read of its stage.
+//
+//   step       0              1                     2                     3
+//   products   k 0 ... 15     16 ... 31             32 ... 47             48 ... 63
+//   meanwhile  decode step 1  decode 2; X of 2, 3   decode 3; next codes  decode next 0; X of the next 0, 1
+//   before     sums * ratio                         barrier, fill
+//
+// The tensor core adds to sums in units of the scale of the group at hand. Where a group ends, they are multiplied in
+// float32 by its scale over the next one's (as in hopper_kernel.cuh), between the products of the next step.
+#pragma once
+
+#include <qlite/cuda/detail/epilogue.cuh>
+#include <qlite/cuda/detail/tile.cuh>
+
+QLITE_CUDA_BEGIN_FUNCTIONS
+namespace kernels {
+
+inline constexpr std::uint32_t block_row_tiles = 16, block_tokens = 128, block_threads = 256;
+/// Blocks are ordered in strips of that many token blocks, so that what is multiplied at one time fits into the L2.
+inline constexpr std::uint32_t block_strip = 8;
+template <int Bits>
+inline constexpr std::uint32_t block_stages = Bits == 4 ? 4 : 3;
+template <int Bits>
+inline constexpr std::uint32_t block_stage_bytes = block_tokens * 128 + block_row_tiles * 128 * Bits;
+template <int Bits>
+inline constexpr std::uint32_t block_bytes = block_stages<Bits>* block_stage_bytes<Bits>;
+
+/// The scales of a warp's rows, from group to group.
+template <int RowTiles>
+struct unit_cursor {
+  std::uint32_t now[RowTiles];      // the unit of the sums: float16 of rows g and g + 8
+  std::uint32_t ahead[RowTiles];    // scales of the next group
+  float ratio[RowTiles][2];         // the last unit over this one
+  std::uint32_t zeros;              // bit 2 r + i: row g + 8 i of row tile r has a scale of 0
+  bool some_zero;                   // of any lane
+  const std::byte* from[RowTiles];
+  std::uint32_t next;    // the group to load
+
+  QLITE_DEVICE unit_cursor(const weights& w, std::uint32_t row_tile, std::uint32_t lane) : next(0) {
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r) {
+      from[r] = w.scales + 4 * w.pair(min(row_tile + r, w.row_tiles - 1), 0, lane / 4);
+      now[r] = 0x3c003c00u;    // 1
+    }
+    load(w);
+    enter(w);
+  }
+  /// Goes on to the next group. A scale of 0 leaves the unit as it is: the codes become 0 instead.
+  QLITE_DEVICE void enter(const weights& w) {
+    zeros = 0;
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r) {
+      const float2 last = floats(now[r]), scale = floats(ahead[r]);
+      const bool none0 = scale.x == 0.0f, none1 = scale.y == 0.0f;
+      zeros |= (none0 ? 1u : 0u) << (2 * r) | (none1 ? 2u : 0u) << (2 * r);
+      const std::uint32_t kept = (none0 ? 0xffffu : 0u) | (none1 ? 0xffff0000u : 0u);
+      now[r] = (now[r] & kept) | (ahead[r] & ~kept);
+      ratio[r][0] = none0 ? 1.0f : __fdividef(last.x, scale.x);
+      ratio[r][1] = none1 ? 1.0f : __fdividef(last.y, scale.y);
+    }
+    some_zero = __any_sync(0xffffffffu, zeros != 0);
+    load(w);
+  }
+  QLITE_DEVICE float unit(int r, int i) const {
+    const float2 u = floats(now[r]);
+    return i == 0 ? u.x : u.y;
+  }
+
+ private:
+  QLITE_DEVICE static float2 floats(std::uint32_t pair) {
+    return __half22float2(*reinterpret_cast<const __half2*>(&pair));
+  }
+  QLITE_DEVICE void load(const weights& w) {
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r)
+      ahead[r] = __ldg(reinterpret_cast<const unsigned*>(from[r] + 32 * std::size_t{next}));
+    next = min(next + 1, w.groups - 1);
+  }
+};
+
+/// Span: `whole` or `tile`.
+template <class Math, int Bits, span_kind Span, class Out>
+__global__ void __launch_bounds__(block_threads, 1)
+    block_kernel(weights w, inputs x, Out out, std::uint32_t row_blocks, std::uint32_t token_blocks) {
+#if __CUDA_ARCH__ >= 800
+  extern __shared__ float4 shared_memory[];
+  constexpr int row_tiles = 4, token_tiles = 8, planes = Bits / 4;    // of a warp
+  constexpr std::uint32_t tile_size = 512 * planes, ring = block_stages<Bits>, stage_bytes = block_stage_bytes<Bits>;
+  constexpr std::uint32_t x_bytes = block_tokens * 128;
+  const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_n = warp % 4, warp_m = warp / 4;
+  const std::uint32_t strip = blockIdx.x / (block_strip * row_blocks), in_strip = blockIdx.x % (block_strip * row_blocks);
+  const std::uint32_t width = min(block_strip, token_blocks - strip * block_strip);
+  const std::uint32_t token0 = (strip * block_strip + in_strip % width) * block_tokens;
+  const std::uint32_t first_tile = in_strip / width * block_row_tiles, row_tile = first_tile + warp_n * row_tiles;
+  const std::uint32_t stages = w.col_tiles;
+  auto* const memory = reinterpret_cast<std::byte*>(shared_memory);
+
+  // Thread i copies chunk i % 8 of some rows of X. Rows of W and of X beyond the last stand for the last: their results
+  // are not stored. What lies beyond K is zero in X.
+  const std::uint32_t chunk = threadIdx.x % 8, copied_row = threadIdx.x / 8;
+  const std::uint32_t x_place = copied_row * 128 + 16 * (chunk ^ ((copied_row & 1) << 2));
+  const std::byte* codes[block_row_tiles / 8];
+#pragma unroll
+  for (std::uint32_t i = 0; i < block_row_tiles / 8; ++i)
+    codes[i] =
+        w.codes + std::size_t{min(first_tile + warp + 8 * i, w.row_tiles - 1)} * w.col_tiles * tile_size + 16 * lane;
+  const auto fill = [&](std::uint32_t stage, std::uint32_t slot) {
+    if (stage < stages) {
+      std::byte* const to = memory + slot * stage_bytes;
+      const bool present = stage * 64 + 8 * chunk < x.cols;
+      const std::byte* const from = x.data + (present ? stage * 128 + 16 * chunk : 0);
+#pragma unroll
+      for (std::uint32_t i = 0; i < block_tokens / 32; ++i)
+        copy_async(to + x_place + i * 32 * 128,
+                   from + min(token0 + copied_row + 32 * i, x.rows - 1) * x.row_bytes, present);
+#pragma unroll
+      for (std::uint32_t i = 0; i < block_row_tiles / 8; ++i)
+#pragma unroll
+        for (int p = 0; p < planes; ++p)
+          copy_async(to + x_bytes + (warp + 8 * i) * tile_size + 512 * p + 16 * lane,
+                     codes[i] + std::size_t{stage} * tile_size + 512 * p, true);
+    }
+    commit_copies();
+  };
+#pragma unroll 1
+  for (std::uint32_t s = 0; s < ring; ++s) fill(s, s);
+
+  float acc[row_tiles][token_tiles][4];
+#pragma unroll
+  for (int r = 0; r < row_tiles; ++r)
+#pragma unroll
+    for (int n = 0; n < token_tiles; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) acc[r][n][i] = 0.0f;
+
+  std::uint32_t a[2][row_tiles][4];    // fragments of W: of the step at hand and of the next one
+  std::uint32_t b[token_tiles][4];     // of X: of half a tile
+  uint4 raw[row_tiles][planes];
+  const typename Math::zeros zeros = Math::template make_zeros<Bits>(Bits == 4 ? 0x0808u : 0u);
+  const std::uint32_t x_at = (warp_m * 64 + lane / 4) * 128 + 16 * (lane % 4 + (lane / 4 & 1) * 4);
+  const std::uint32_t codes_at = x_bytes + warp_n * row_tiles * tile_size + 16 * lane;
+  const auto load_x = [&](const std::byte* stage, int h, int n) {
+    const uint4 v = *reinterpret_cast<const uint4*>(stage + (x_at ^ (64 * h)) + 8 * n * 128);
+    b[n][0] = v.x;
+    b[n][1] = v.y;
+    b[n][2] = v.z;
+    b[n][3] = v.w;
+  };
+  const auto load_codes = [&](const std::byte* stage, int r) {
+#pragma unroll
+    for (int p = 0; p < planes; ++p)
+      raw[r][p] = *reinterpret_cast<const uint4*>(stage + codes_at + r * tile_size + 512 * p);
+  };
+  const auto decode = [&](int step, int r) {
+    std::uint32_t half[2][4];
+    Math::decode(raw[r], step / 2, zeros, half);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) a[step % 2][r][i] = half[step % 2][i];
+  };
+
+  unit_cursor<Span == span_kind::tile ? row_tiles : 0> units(w, row_tile, lane);
+  // Codes of rows whose scale is 0.
+  const auto mask_codes = [&]() {
+    if (Span != span_kind::tile || !units.some_zero) return;
+    const auto kept = [](std::uint32_t word, std::uint32_t rows, int p) {
+      if (Bits == 8) return (rows >> p & 1u) != 0 ? 0u : word;
+      word = (rows & 1u) != 0 ? and_or(word, 0xf0f0f0f0u, 0x08080808u) : word;
+      return (rows & 2u) != 0 ? and_or(word, 0x0f0f0f0fu, 0x80808080u) : word;
+    };
+#pragma unroll
+    for (int r = 0; r < row_tiles; ++r) {
+      const std::uint32_t rows = units.zeros >> (2 * r);
+#pragma unroll
+      for (int p = 0; p < planes; ++p) {
+        raw[r][p].x = kept(raw[r][p].x, rows, p);
+        raw[r][p].y = kept(raw[r][p].y, rows, p);
+        raw[r][p].z = kept(raw[r][p].z, rows, p);
+        raw[r][p].w = kept(raw[r][p].w, rows, p);
+      }
+    }
+  };
+
+  // Products of a step, and what goes between those of two token tiles and the next two: `between(n)`.
+  const auto multiply = [&](auto step, auto scaled, auto&& between) {
+    constexpr int e = decltype(step)::value % 2;
+#pragma unroll
+    for (int n = 0; n < token_tiles; ++n) {
+#pragma unroll
+      for (int r = 0; r < row_tiles; ++r) {
+        if constexpr (decltype(scaled)::value) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) acc[r][n][i] = __fmul_rn(acc[r][n][i], units.ratio[r][i / 2]);
+        }
+        mma(acc[r][n], a[e][r], b[n][2 * e], b[n][2 * e + 1], acc[r][n], typename Math::element{});
+      }
+      between(n);
+    }
+  };
+  constexpr std::integral_constant<int, 0> first{};
+  constexpr std::integral_constant<int, 1> second{};
+
+  wait_copies<ring - 1>();
+  __syncthreads();
+#pragma unroll
+  for (int r = 0; r < row_tiles; ++r) load_codes(memory, r);
+#pragma unroll
+  for (int n = 0; n < token_tiles; ++n) load_x(memory, 0, n);
+  mask_codes();
+#pragma unroll
+  for (int r = 0; r < row_tiles; ++r) decode(0, r);
+
+  const std::uint32_t group_tiles = w.groups == 1 ? 0x7fffffffu : w.group / 64;
+  std::uint32_t group_end = group_tiles;    // the tile where the next group begins
+  bool begins = false;
+  std::uint32_t slot = 0;
+#pragma unroll 1
+  for (std::uint32_t stage = 0; stage < stages; ++stage) {
+    const std::byte* const at = memory + slot * stage_bytes;
+    const std::uint32_t next_slot = slot + 1 == ring ? 0 : slot + 1;
+    const std::byte* const next = memory + next_slot * stage_bytes;
+    const auto decode_second = [&](int n) {
+      if (n % 2 == 0) decode(1, n / 2);
+    };
+    if (Span == span_kind::tile && begins)
+      multiply(first, std::true_type{}, decode_second);
+    else
+      multiply(first, std::false_type{}, decode_second);
+    multiply(second, std::false_type{}, [&](int n) {
+      load_x(at, 1, n);
+      if (n % 2 == 0) decode(2, n / 2);
+    });
+    wait_copies<ring - 2>();
+    __syncthreads();
+    fill(stage + ring, slot);
+    multiply(first, std::false_type{}, [&](int n) {
+      if (n % 2 == 0) {
+        decode(3, n / 2);
+        load_codes(next, n / 2);
+      }
+    });
+    if (Span == span_kind::tile) {
+      begins = stage + 1 == group_end;
+      if (begins) {
+        units.enter(w);
+        group_end += group_tiles;
+      }
+      mask_codes();
+    }
+    multiply(second, std::false_type{}, [&](int n) {
+      load_x(next, 0, n);
+      if (n % 2 == 0) decode(0, n / 2);
+    });
+    slot = next_slot;
+  }
+  wait_copies<0>();
+  __syncthreads();
+
+  // Each warp writes its own sums, 32 tokens at a time, through shared memory of its own.
+  constexpr std::uint32_t rows = 16 * row_tiles, at_once = token_tiles / 2;
+  static_assert(8 * at_once * 8 * (rows + 4) * sizeof(float) <= block_bytes<Bits>, "sums fit into the ring");
+  auto* const part = reinterpret_cast<float*>(shared_memory) + warp * (8 * at_once * (rows + 4));
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    __syncwarp();
+    spill<row_tiles, at_once>(
+        [&](int r, int n, int i) {
+          const float sum = acc[r][half * at_once + n][i];
+          return Span == span_kind::tile ? __fmul_rn(sum, units.unit(r, i / 2)) : sum;
+        },
+        part, rows + 4, 0, lane);
+    __syncwarp();
+    finish<Span, false>([&](std::uint32_t) { return static_cast<const float*>(part); }, 1, rows, 0, 8 * at_once,
+                        row_tile * 16, token0 + warp_m * 64 + half * 8 * at_once, w, x, out, lane, 32);
+  }
+#endif
+}
+
+}    // namespace kernels
+QLITE_CUDA_END_FUNCTIONS
