@@ -41,52 +41,68 @@ inline constexpr std::uint32_t block_bytes = block_stages<Bits>* block_stage_byt
 template <int RowTiles>
 struct unit_cursor {
   std::uint32_t now[RowTiles];      // the unit of the sums: float16 of rows g and g + 8
-  std::uint32_t ahead[RowTiles];    // scales of the next group
+  std::uint32_t ahead[RowTiles];    // the next one
   float ratio[RowTiles][2];         // the last unit over this one
   std::uint32_t zeros;              // bit 2 r + i: row g + 8 i of row tile r has a scale of 0
   bool some_zero;                   // of any lane
-  const std::byte* from[RowTiles];
+  std::uint32_t row_tile, pair;
   std::uint32_t next;    // the group to load
 
-  QLITE_DEVICE unit_cursor(const weights& w, std::uint32_t row_tile, std::uint32_t lane) : next(0) {
+  QLITE_DEVICE unit_cursor(const weights& w, std::uint32_t first_tile, std::uint32_t lane)
+      : zeros(0), some_zero(false), row_tile(first_tile), pair(lane / 4), next(0) {
 #pragma unroll
-    for (int r = 0; r < RowTiles; ++r) {
-      from[r] = w.scales + 4 * w.pair(min(row_tile + r, w.row_tiles - 1), 0, lane / 4);
-      now[r] = 0x3c003c00u;    // 1
-    }
+    for (int r = 0; r < RowTiles; ++r) now[r] = 0x3c003c00u;    // 1
     load(w);
-    enter(w);
+    look_ahead();
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r) now[r] = ahead[r];
+    load(w);
   }
-  /// Goes on to the next group. A scale of 0 leaves the unit as it is: the codes become 0 instead.
-  QLITE_DEVICE void enter(const weights& w) {
+  /// Before codes of the next group are decoded. A scale of 0 leaves the unit as it is: the codes become 0 instead.
+  QLITE_DEVICE void look_ahead() {
+    __half2 smallest = __habs2(halves(ahead[0]));
+#pragma unroll
+    for (int r = 1; r < RowTiles; ++r) smallest = __hmin2(smallest, __habs2(halves(ahead[r])));
+    const float2 least = __half22float2(smallest);
+    some_zero = __any_sync(0xffffffffu, least.x == 0.0f || least.y == 0.0f);
+    if (!some_zero) return;
     zeros = 0;
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r) {
-      const float2 last = floats(now[r]), scale = floats(ahead[r]);
-      const bool none0 = scale.x == 0.0f, none1 = scale.y == 0.0f;
-      zeros |= (none0 ? 1u : 0u) << (2 * r) | (none1 ? 2u : 0u) << (2 * r);
-      const std::uint32_t kept = (none0 ? 0xffffu : 0u) | (none1 ? 0xffff0000u : 0u);
-      now[r] = (now[r] & kept) | (ahead[r] & ~kept);
-      ratio[r][0] = none0 ? 1.0f : __fdividef(last.x, scale.x);
-      ratio[r][1] = none1 ? 1.0f : __fdividef(last.y, scale.y);
+      const bool none[2] = {(ahead[r] & 0x7fffu) == 0, (ahead[r] & 0x7fff0000u) == 0};
+      zeros |= ((none[0] ? 1u : 0u) | (none[1] ? 2u : 0u)) << (2 * r);
+      const std::uint32_t kept = (none[0] ? 0xffffu : 0u) | (none[1] ? 0xffff0000u : 0u);
+      ahead[r] = (now[r] & kept) | (ahead[r] & ~kept);
     }
-    some_zero = __any_sync(0xffffffffu, zeros != 0);
-    load(w);
   }
-  QLITE_DEVICE float unit(int r, int i) const {
-    const float2 u = floats(now[r]);
-    return i == 0 ? u.x : u.y;
-  }
-
- private:
-  QLITE_DEVICE static float2 floats(std::uint32_t pair) {
-    return __half22float2(*reinterpret_cast<const __half2*>(&pair));
+  /// Before products of the next group; `load` follows.
+  QLITE_DEVICE void enter() {
+#pragma unroll
+    for (int r = 0; r < RowTiles; ++r) {
+      const float2 last = __half22float2(halves(now[r])), unit = __half22float2(halves(ahead[r]));
+      ratio[r][0] = __fmul_rn(last.x, inverse(unit.x));
+      ratio[r][1] = __fmul_rn(last.y, inverse(unit.y));
+      now[r] = ahead[r];
+    }
   }
   QLITE_DEVICE void load(const weights& w) {
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r)
-      ahead[r] = __ldg(reinterpret_cast<const unsigned*>(from[r] + 32 * std::size_t{next}));
+      ahead[r] = load_pair(w.scales, w.pair(min(row_tile + r, w.row_tiles - 1), next, pair), false).bits.x;
     next = min(next + 1, w.groups - 1);
+  }
+  QLITE_DEVICE float unit(int r, int i) const {
+    const float2 u = __half22float2(halves(now[r]));
+    return i == 0 ? u.x : u.y;
+  }
+
+ private:
+  QLITE_DEVICE static __half2 halves(const std::uint32_t& pair) { return *reinterpret_cast<const __half2*>(&pair); }
+  /// Within a unit in the last place.
+  QLITE_DEVICE static float inverse(float x) {
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
   }
 };
 
@@ -96,7 +112,7 @@ __global__ void __launch_bounds__(block_threads, 1)
     block_kernel(weights w, inputs x, Out out, std::uint32_t row_blocks, std::uint32_t token_blocks) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ float4 shared_memory[];
-  constexpr int row_tiles = 4, token_tiles = 8, planes = Bits / 4;    // of a warp
+  constexpr int row_tiles = 4, token_tiles = 8, at_once = token_tiles / 2, planes = Bits / 4;    // of a warp
   constexpr std::uint32_t tile_size = 512 * planes, ring = block_stages<Bits>, stage_bytes = block_stage_bytes<Bits>;
   constexpr std::uint32_t x_bytes = block_tokens * 128;
   const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_n = warp % 4, warp_m = warp / 4;
@@ -111,31 +127,33 @@ __global__ void __launch_bounds__(block_threads, 1)
   // are not stored. What lies beyond K is zero in X.
   const std::uint32_t chunk = threadIdx.x % 8, copied_row = threadIdx.x / 8;
   const std::uint32_t x_place = copied_row * 128 + 16 * (chunk ^ ((copied_row & 1) << 2));
-  const std::byte* codes[block_row_tiles / 8];
+  const auto fill_x = [&](std::uint32_t stage, std::uint32_t slot) {
+    std::byte* const to = memory + slot * stage_bytes;
+    const bool present = stage * 64 + 8 * chunk < x.cols;
+    const std::byte* const from = x.data + (present ? stage * 128 + 16 * chunk : 0);
 #pragma unroll
-  for (std::uint32_t i = 0; i < block_row_tiles / 8; ++i)
-    codes[i] =
-        w.codes + std::size_t{min(first_tile + warp + 8 * i, w.row_tiles - 1)} * w.col_tiles * tile_size + 16 * lane;
-  const auto fill = [&](std::uint32_t stage, std::uint32_t slot) {
-    if (stage < stages) {
-      std::byte* const to = memory + slot * stage_bytes;
-      const bool present = stage * 64 + 8 * chunk < x.cols;
-      const std::byte* const from = x.data + (present ? stage * 128 + 16 * chunk : 0);
+    for (std::uint32_t i = 0; i < block_tokens / 32; ++i)
+      copy_async(to + x_place + i * 32 * 128, from + min(token0 + copied_row + 32 * i, x.rows - 1) * x.row_bytes,
+                 present);
+  };
+  const auto fill_codes = [&](std::uint32_t stage, std::uint32_t slot) {
+    std::byte* const to = memory + slot * stage_bytes + x_bytes + warp * tile_size + 16 * lane;
 #pragma unroll
-      for (std::uint32_t i = 0; i < block_tokens / 32; ++i)
-        copy_async(to + x_place + i * 32 * 128,
-                   from + min(token0 + copied_row + 32 * i, x.rows - 1) * x.row_bytes, present);
+    for (std::uint32_t i = 0; i < block_row_tiles / 8; ++i) {
+      const std::size_t tile =
+          std::size_t{min(first_tile + warp + 8 * i, w.row_tiles - 1)} * w.col_tiles + min(stage, stages - 1);
 #pragma unroll
-      for (std::uint32_t i = 0; i < block_row_tiles / 8; ++i)
-#pragma unroll
-        for (int p = 0; p < planes; ++p)
-          copy_async(to + x_bytes + (warp + 8 * i) * tile_size + 512 * p + 16 * lane,
-                     codes[i] + std::size_t{stage} * tile_size + 512 * p, true);
+      for (int p = 0; p < planes; ++p)
+        copy_async(to + 8 * i * tile_size + 512 * p, w.codes + tile * tile_size + 512 * p + 16 * lane,
+                   stage < stages);
     }
     commit_copies();
   };
 #pragma unroll 1
-  for (std::uint32_t s = 0; s < ring; ++s) fill(s, s);
+  for (std::uint32_t s = 0; s < ring; ++s) {
+    fill_x(s, s);
+    fill_codes(s, s);
+  }
 
   float acc[row_tiles][token_tiles][4];
 #pragma unroll
@@ -192,31 +210,34 @@ __global__ void __launch_bounds__(block_threads, 1)
     }
   };
 
-  // Products of a step, and what goes between those of two token tiles and the next two: `between(n)`.
-  const auto multiply = [&](auto step, auto scaled, auto&& between) {
-    constexpr int e = decltype(step)::value % 2;
+  // Products of step `E` of half a tile with one half of the token tiles, and what goes between them.
+  const auto multiply = [&](auto step, auto token_half, auto scaled, auto&& between) {
+    constexpr int e = decltype(step)::value, n0 = decltype(token_half)::value * at_once;
 #pragma unroll
-    for (int n = 0; n < token_tiles; ++n) {
+    for (int i = 0; i < at_once; ++i) {
+      const int n = n0 + i;
 #pragma unroll
       for (int r = 0; r < row_tiles; ++r) {
         if constexpr (decltype(scaled)::value) {
 #pragma unroll
-          for (int i = 0; i < 4; ++i) acc[r][n][i] = __fmul_rn(acc[r][n][i], units.ratio[r][i / 2]);
+          for (int j = 0; j < 4; ++j) acc[r][n][j] = __fmul_rn(acc[r][n][j], units.ratio[r][j / 2]);
         }
         mma(acc[r][n], a[e][r], b[n][2 * e], b[n][2 * e + 1], acc[r][n], typename Math::element{});
       }
-      between(n);
+      between(i);
     }
   };
   constexpr std::integral_constant<int, 0> first{};
   constexpr std::integral_constant<int, 1> second{};
+  constexpr std::true_type scaled{};
+  constexpr std::false_type plain{};
 
   wait_copies<ring - 1>();
   __syncthreads();
 #pragma unroll
   for (int r = 0; r < row_tiles; ++r) load_codes(memory, r);
 #pragma unroll
-  for (int n = 0; n < token_tiles; ++n) load_x(memory, 0, n);
+  for (int n = 0; n < at_once; ++n) load_x(memory, 0, n);
   mask_codes();
 #pragma unroll
   for (int r = 0; r < row_tiles; ++r) decode(0, r);
@@ -230,45 +251,58 @@ __global__ void __launch_bounds__(block_threads, 1)
     const std::byte* const at = memory + slot * stage_bytes;
     const std::uint32_t next_slot = slot + 1 == ring ? 0 : slot + 1;
     const std::byte* const next = memory + next_slot * stage_bytes;
-    const auto decode_second = [&](int n) {
-      if (n % 2 == 0) decode(1, n / 2);
+    const auto before_a2 = [&](int i) {
+      decode(1, i);
+      load_x(at, 0, at_once + i);
     };
-    if (Span == span_kind::tile && begins)
-      multiply(first, std::true_type{}, decode_second);
-    else
-      multiply(first, std::false_type{}, decode_second);
-    multiply(second, std::false_type{}, [&](int n) {
-      load_x(at, 1, n);
-      if (n % 2 == 0) decode(2, n / 2);
+    const auto before_a4 = [&](int i) { load_x(at, 1, i); };
+    if (Span == span_kind::tile && begins) {
+      units.enter();
+      multiply(first, first, scaled, before_a2);
+    } else {
+      multiply(first, first, plain, before_a2);
+    }
+    multiply(second, first, plain, [](int) {});
+    if (Span == span_kind::tile && begins) {
+      units.load(w);
+      multiply(first, second, scaled, before_a4);
+    } else {
+      multiply(first, second, plain, before_a4);
+    }
+    multiply(second, second, plain, [&](int i) { decode(2, i); });
+
+    multiply(first, first, plain, [&](int i) {
+      decode(3, i);
+      load_x(at, 1, at_once + i);
     });
-    wait_copies<ring - 2>();
-    __syncthreads();
-    fill(stage + ring, slot);
-    multiply(first, std::false_type{}, [&](int n) {
-      if (n % 2 == 0) {
-        decode(3, n / 2);
-        load_codes(next, n / 2);
+    multiply(second, first, plain, [&](int i) {
+      if (i == 0) {
+        wait_copies<ring - 2>();
+        __syncthreads();
       }
+      load_codes(next, i);
+      if (i == 2) fill_x(stage + ring, slot);
+    });
+    multiply(first, second, plain, [&](int i) {
+      load_x(next, 0, i);
+      if (i == 1) fill_codes(stage + ring, slot);
     });
     if (Span == span_kind::tile) {
       begins = stage + 1 == group_end;
       if (begins) {
-        units.enter(w);
+        units.look_ahead();
         group_end += group_tiles;
       }
       mask_codes();
     }
-    multiply(second, std::false_type{}, [&](int n) {
-      load_x(next, 0, n);
-      if (n % 2 == 0) decode(0, n / 2);
-    });
+    multiply(second, second, plain, [&](int i) { decode(0, i); });
     slot = next_slot;
   }
   wait_copies<0>();
   __syncthreads();
 
   // Each warp writes its own sums, 32 tokens at a time, through shared memory of its own.
-  constexpr std::uint32_t rows = 16 * row_tiles, at_once = token_tiles / 2;
+  constexpr std::uint32_t rows = 16 * row_tiles;
   static_assert(8 * at_once * 8 * (rows + 4) * sizeof(float) <= block_bytes<Bits>, "sums fit into the ring");
   auto* const part = reinterpret_cast<float*>(shared_memory) + warp * (8 * at_once * (rows + 4));
 #pragma unroll
