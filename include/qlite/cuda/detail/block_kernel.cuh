@@ -43,13 +43,12 @@ struct unit_cursor {
   std::uint32_t now[RowTiles];      // the unit of the sums: float16 of rows g and g + 8
   std::uint32_t ahead[RowTiles];    // the next one
   float ratio[RowTiles][2];         // the last unit over this one
-  std::uint32_t zeros;              // bit 2 r + i: row g + 8 i of row tile r has a scale of 0
-  bool some_zero;                   // of any lane
+  std::uint32_t zeros;              // bit 2 r + i: row g + 8 i of row tile r has a scale of 0; bit 31: one of any lane
   std::uint32_t row_tile, pair;
   std::uint32_t next;    // the group to load
 
   QLITE_DEVICE unit_cursor(const weights& w, std::uint32_t first_tile, std::uint32_t lane)
-      : zeros(0), some_zero(false), row_tile(first_tile), pair(lane / 4), next(0) {
+      : zeros(0), row_tile(first_tile), pair(lane / 4), next(0) {
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r) now[r] = 0x3c003c00u;    // 1
     load(w);
@@ -64,9 +63,9 @@ struct unit_cursor {
 #pragma unroll
     for (int r = 1; r < RowTiles; ++r) smallest = __hmin2(smallest, __habs2(halves(ahead[r])));
     const float2 least = __half22float2(smallest);
-    some_zero = __any_sync(0xffffffffu, least.x == 0.0f || least.y == 0.0f);
-    if (!some_zero) return;
     zeros = 0;
+    if (!__any_sync(0xffffffffu, least.x == 0.0f || least.y == 0.0f)) return;
+    zeros = 1u << 31;
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r) {
       const bool none[2] = {(ahead[r] & 0x7fffu) == 0, (ahead[r] & 0x7fff0000u) == 0};
@@ -191,7 +190,7 @@ __global__ void __launch_bounds__(block_threads, 1)
   unit_cursor<Span == span_kind::tile ? row_tiles : 0> units(w, row_tile, lane);
   // Codes of rows whose scale is 0.
   const auto mask_codes = [&]() {
-    if (Span != span_kind::tile || !units.some_zero) return;
+    if (Span != span_kind::tile || units.zeros == 0) return;
     const auto kept = [](std::uint32_t word, std::uint32_t rows, int p) {
       if (Bits == 8) return (rows >> p & 1u) != 0 ? 0u : word;
       word = (rows & 1u) != 0 ? and_or(word, 0xf0f0f0f0u, 0x08080808u) : word;
@@ -244,13 +243,13 @@ __global__ void __launch_bounds__(block_threads, 1)
 
   const std::uint32_t group_tiles = w.groups == 1 ? 0x7fffffffu : w.group / 64;
   std::uint32_t group_end = group_tiles;    // the tile where the next group begins
-  bool begins = false;
   std::uint32_t slot = 0;
 #pragma unroll 1
   for (std::uint32_t stage = 0; stage < stages; ++stage) {
     const std::byte* const at = memory + slot * stage_bytes;
     const std::uint32_t next_slot = slot + 1 == ring ? 0 : slot + 1;
     const std::byte* const next = memory + next_slot * stage_bytes;
+    const bool begins = stage == group_end;
     const auto before_a2 = [&](int i) {
       decode(1, i);
       load_x(at, 0, at_once + i);
@@ -265,6 +264,7 @@ __global__ void __launch_bounds__(block_threads, 1)
     multiply(second, first, plain, [](int) {});
     if (Span == span_kind::tile && begins) {
       units.load(w);
+      group_end += group_tiles;
       multiply(first, second, scaled, before_a4);
     } else {
       multiply(first, second, plain, before_a4);
@@ -288,11 +288,7 @@ __global__ void __launch_bounds__(block_threads, 1)
       if (i == 1) fill_codes(stage + ring, slot);
     });
     if (Span == span_kind::tile) {
-      begins = stage + 1 == group_end;
-      if (begins) {
-        units.look_ahead();
-        group_end += group_tiles;
-      }
+      if (stage + 1 == group_end) units.look_ahead();
       mask_codes();
     }
     multiply(second, second, plain, [&](int i) { decode(0, i); });
