@@ -37,6 +37,13 @@ inline constexpr std::uint32_t block_stage_bytes = block_tokens * 128 + block_ro
 template <int Bits>
 inline constexpr std::uint32_t block_bytes = block_stages<Bits>* block_stage_bytes<Bits>;
 
+/// x, in a way that the compiler does not see through: of what follows from x it would rather keep all in registers from
+/// one round of a loop to the next than compute it anew.
+QLITE_DEVICE std::uint32_t anew(std::uint32_t x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 /// The scales of a warp's rows, from group to group.
 template <int RowTiles>
 struct unit_cursor {
@@ -87,7 +94,7 @@ struct unit_cursor {
   QLITE_DEVICE void load(const weights& w) {
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r)
-      ahead[r] = load_pair(w.scales, w.pair(min(row_tile + r, w.row_tiles - 1), next, pair), false).bits.x;
+      ahead[r] = load_pair(w.scales, w.pair(min(anew(row_tile) + r, w.row_tiles - 1), next, pair), false).bits.x;
     next = min(next + 1, w.groups - 1);
   }
   QLITE_DEVICE float unit(int r, int i) const {
@@ -126,32 +133,28 @@ __global__ void __launch_bounds__(block_threads, 1)
   // are not stored. What lies beyond K is zero in X.
   const std::uint32_t chunk = threadIdx.x % 8, copied_row = threadIdx.x / 8;
   const std::uint32_t x_place = copied_row * 128 + 16 * (chunk ^ ((copied_row & 1) << 2));
-  const auto fill_x = [&](std::uint32_t stage, std::uint32_t slot) {
-    std::byte* const to = memory + slot * stage_bytes;
+  constexpr int x_copies = block_tokens / 32, code_copies = block_row_tiles / 8;
+  const auto fill_x = [&](std::uint32_t stage, std::uint32_t slot, int i) {
     const bool present = stage * 64 + 8 * chunk < x.cols;
     const std::byte* const from = x.data + (present ? stage * 128 + 16 * chunk : 0);
-#pragma unroll
-    for (std::uint32_t i = 0; i < block_tokens / 32; ++i)
-      copy_async(to + x_place + i * 32 * 128, from + min(token0 + copied_row + 32 * i, x.rows - 1) * x.row_bytes,
-                 present);
+    copy_async(memory + slot * stage_bytes + x_place + i * 32 * 128,
+               from + min(anew(token0 + copied_row) + 32 * i, x.rows - 1) * x.row_bytes, present);
   };
-  const auto fill_codes = [&](std::uint32_t stage, std::uint32_t slot) {
-    std::byte* const to = memory + slot * stage_bytes + x_bytes + warp * tile_size + 16 * lane;
+  const auto fill_codes = [&](std::uint32_t stage, std::uint32_t slot, int i) {
+    std::byte* const to = memory + slot * stage_bytes + x_bytes + (warp + 8 * i) * tile_size + 16 * lane;
+    const std::size_t tile =
+        std::size_t{min(anew(first_tile + warp) + 8 * i, w.row_tiles - 1)} * w.col_tiles + min(stage, stages - 1);
 #pragma unroll
-    for (std::uint32_t i = 0; i < block_row_tiles / 8; ++i) {
-      const std::size_t tile =
-          std::size_t{min(first_tile + warp + 8 * i, w.row_tiles - 1)} * w.col_tiles + min(stage, stages - 1);
-#pragma unroll
-      for (int p = 0; p < planes; ++p)
-        copy_async(to + 8 * i * tile_size + 512 * p, w.codes + tile * tile_size + 512 * p + 16 * lane,
-                   stage < stages);
-    }
-    commit_copies();
+    for (int p = 0; p < planes; ++p)
+      copy_async(to + 512 * p, w.codes + tile * tile_size + 512 * p + 16 * lane, stage < stages);
   };
 #pragma unroll 1
   for (std::uint32_t s = 0; s < ring; ++s) {
-    fill_x(s, s);
-    fill_codes(s, s);
+#pragma unroll
+    for (int i = 0; i < x_copies; ++i) fill_x(s, s, i);
+#pragma unroll
+    for (int i = 0; i < code_copies; ++i) fill_codes(s, s, i);
+    commit_copies();
   }
 
   float acc[row_tiles][token_tiles][4];
@@ -281,11 +284,12 @@ __global__ void __launch_bounds__(block_threads, 1)
         __syncthreads();
       }
       load_codes(next, i);
-      if (i == 2) fill_x(stage + ring, slot);
+      fill_x(stage + ring, slot, i);
     });
     multiply(first, second, plain, [&](int i) {
       load_x(next, 0, i);
-      if (i == 1) fill_codes(stage + ring, slot);
+      if (i < code_copies) fill_codes(stage + ring, slot, i);
+      if (i == code_copies) commit_copies();
     });
     if (Span == span_kind::tile) {
       if (stage + 1 == group_end) units.look_ahead();
