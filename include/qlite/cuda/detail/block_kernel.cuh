@@ -283,7 +283,7 @@ __global__ void __launch_bounds__(block_threads, 1)
         wait_copies<ring - 2>();
         __syncthreads();
       }
-      load_codes(next, i);
+      if (Bits == 4) load_codes(next, i);
       fill_x(stage + ring, slot, i);
     });
     multiply(first, second, plain, [&](int i) {
@@ -291,6 +291,10 @@ __global__ void __launch_bounds__(block_threads, 1)
       if (i < code_copies) fill_codes(stage + ring, slot, i);
       if (i == code_copies) commit_copies();
     });
+    if (Bits == 8) {    // no sooner: twice the registers
+#pragma unroll
+      for (int r = 0; r < row_tiles; ++r) load_codes(next, r);
+    }
     if (Span == span_kind::tile) {
       if (stage + 1 == group_end) units.look_ahead();
       mask_codes();
