@@ -212,27 +212,23 @@ __global__ void __launch_bounds__(block_threads, 1)
     }
   };
 
-  // Products of step `E` of half a tile with one half of the token tiles, and what goes between them.
-  const auto multiply = [&](auto step, auto token_half, auto scaled, auto&& between) {
-    constexpr int e = decltype(step)::value, n0 = decltype(token_half)::value * at_once;
+  // Products of one step with one half of the token tiles, and what goes between them.
+  const auto multiply = [&](int step, int token_half, auto&& between) {
 #pragma unroll
     for (int i = 0; i < at_once; ++i) {
-      const int n = n0 + i;
+      const int n = token_half * at_once + i, e = step % 2;
 #pragma unroll
-      for (int r = 0; r < row_tiles; ++r) {
-        if constexpr (decltype(scaled)::value) {
-#pragma unroll
-          for (int j = 0; j < 4; ++j) acc[r][n][j] = __fmul_rn(acc[r][n][j], units.ratio[r][j / 2]);
-        }
+      for (int r = 0; r < row_tiles; ++r)
         mma(acc[r][n], a[e][r], b[n][2 * e], b[n][2 * e + 1], acc[r][n], typename Math::element{});
-      }
       between(i);
     }
   };
-  constexpr std::integral_constant<int, 0> first{};
-  constexpr std::integral_constant<int, 1> second{};
-  constexpr std::true_type scaled{};
-  constexpr std::false_type plain{};
+  const auto scale = [&](int n) {
+#pragma unroll
+    for (int r = 0; r < row_tiles; ++r)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) acc[r][n][i] = __fmul_rn(acc[r][n][i], units.ratio[r][i / 2]);
+  };
 
   wait_copies<ring - 1>();
   __syncthreads();
@@ -252,33 +248,30 @@ __global__ void __launch_bounds__(block_threads, 1)
     const std::byte* const at = memory + slot * stage_bytes;
     const std::uint32_t next_slot = slot + 1 == ring ? 0 : slot + 1;
     const std::byte* const next = memory + next_slot * stage_bytes;
-    const bool begins = stage == group_end;
-    const auto before_a2 = [&](int i) {
+    const auto during_0 = [&](int i) {
       decode(1, i);
       load_x(at, 0, at_once + i);
     };
-    const auto before_a4 = [&](int i) { load_x(at, 1, i); };
-    if (Span == span_kind::tile && begins) {
+    if (Span == span_kind::tile && stage == group_end) {
       units.enter();
-      multiply(first, first, scaled, before_a2);
-    } else {
-      multiply(first, first, plain, before_a2);
-    }
-    multiply(second, first, plain, [](int) {});
-    if (Span == span_kind::tile && begins) {
+#pragma unroll
+      for (int i = 0; i < at_once; ++i) scale(i);
+      multiply(0, 0, during_0);
+      multiply(1, 0, [&](int i) { scale(at_once + i); });
       units.load(w);
       group_end += group_tiles;
-      multiply(first, second, scaled, before_a4);
     } else {
-      multiply(first, second, plain, before_a4);
+      multiply(0, 0, during_0);
+      multiply(1, 0, [](int) {});
     }
-    multiply(second, second, plain, [&](int i) { decode(2, i); });
+    multiply(0, 1, [&](int i) { load_x(at, 1, i); });
+    multiply(1, 1, [&](int i) { decode(2, i); });
 
-    multiply(first, first, plain, [&](int i) {
+    multiply(2, 0, [&](int i) {
       decode(3, i);
       load_x(at, 1, at_once + i);
     });
-    multiply(second, first, plain, [&](int i) {
+    multiply(3, 0, [&](int i) {
       if (i == 0) {
         wait_copies<ring - 2>();
         __syncthreads();
@@ -286,7 +279,7 @@ __global__ void __launch_bounds__(block_threads, 1)
       if (Bits == 4) load_codes(next, i);
       fill_x(stage + ring, slot, i);
     });
-    multiply(first, second, plain, [&](int i) {
+    multiply(2, 1, [&](int i) {
       load_x(next, 0, i);
       if (i < code_copies) fill_codes(stage + ring, slot, i);
       if (i == code_copies) commit_copies();
@@ -299,7 +292,7 @@ __global__ void __launch_bounds__(block_threads, 1)
       if (stage + 1 == group_end) units.look_ahead();
       mask_codes();
     }
-    multiply(second, second, plain, [&](int i) { decode(0, i); });
+    multiply(3, 1, [&](int i) { decode(0, i); });
     slot = next_slot;
   }
   wait_copies<0>();
