@@ -9,7 +9,7 @@ enum class kernel_family : std::uint8_t {
   automatic,    ///< the table
   simple,       ///< detail/simple_kernel.cuh: any GPU
   direct,       ///< detail/direct_kernel.cuh: sm_80 and newer, few tokens
-  staged,       ///< detail/staged_kernel.cuh: sm_80 and newer, more tokens
+  staged,       ///< detail/staged_kernel.cuh and block_kernel.cuh: sm_80 and newer, more tokens
   hopper    ///< detail/hopper_kernel.cuh: sm_90a, many tokens; weight-only, no offsets; groups of a multiple of 32 with
             ///< float16 scales, or one group
 };
@@ -19,7 +19,9 @@ enum class kernel_family : std::uint8_t {
 /// has, or none that takes the scheme and is in the program for the device, is cudaErrorInvalidValue.
 struct kernel_choice {
   kernel_family family = kernel_family::automatic;
-  std::uint8_t row_tiles = 0;      ///< direct: 16-row tiles of a warp, 1 or 2
+  /// 16-row tiles of a warp. direct: 1 or 2; staged: 4, with 16 token tiles, 4 warps and a cluster of 1, is the kernel
+  /// of large blocks (for what it does not take: 8 warps of 2 row tiles), all else means 2.
+  std::uint8_t row_tiles = 0;
   std::uint8_t token_tiles = 0;    ///< 8-token tiles of a block. direct: 1 or 2; staged: 4, 8 or 16; hopper: 16 or 32
   std::uint8_t warps = 0;          ///< direct: of a block, 1 to 16. staged: along the rows of W, 1, 2, 4 or 8
   std::uint8_t cluster = 1;        ///< blocks that share K. staged on sm_90 and newer: 1, 2, 4 or 8; hopper: 1 to 8
@@ -34,6 +36,7 @@ struct product_shape {
   std::size_t shared_bytes = 99 * 1024;    ///< that a block may have
   bool clusters = false;                   ///< whether blocks can form clusters
   bool hopper = false;                     ///< whether the Hopper kernel can be used
+  bool blocks = false;                     ///< whether the kernel of large blocks can be used
 };
 
 QLITE_CUDA_END_NAMESPACE
@@ -65,6 +68,14 @@ inline double staged_cost(const product_shape& s, const kernel_choice& c) noexce
   const double tiles = static_cast<double>(ceiling(col_tiles, along_k * c.cluster));
   const double adding = c.cluster == 1 ? 0.0 : s.integer && c.token_tiles == 16 ? 66.0 : 16.0;
   return 2.5 + 0.097 * (static_cast<double>(waves * on_sm) * tiles * tile + adding);
+}
+
+/// What the kernel of large blocks costs: blocks of 256 rows by 128 tokens, one on a multiprocessor.
+inline double block_cost(const product_shape& s) noexcept {
+  const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
+  const std::size_t blocks = ceiling(s.n, 256) * ceiling(s.m, 128);
+  const auto rounds = static_cast<double>(ceiling(blocks, static_cast<std::size_t>(s.multiprocessors)));
+  return 2.5 + rounds * (1.15 * static_cast<double>(ceiling(s.k, 64)) + 3.0);
 }
 
 /// What a cut of the Hopper kernel costs, in the same unit; the constants fit the same sweeps. Few tokens cost more
@@ -124,6 +135,13 @@ inline kernel_choice choose_kernel(const product_shape& s) noexcept {
         const double cost = kernels::staged_cost(s, c);
         if (cost < least) least = cost, best = c;
       }
+  if (s.blocks && kernels::block_cost(s) < least) {
+    least = kernels::block_cost(s);
+    best.family = kernel_family::staged;
+    best.row_tiles = best.warps = 4;
+    best.token_tiles = 16;
+    best.cluster = 1;
+  }
   for (const unsigned tokens : {16u, 32u})
     for (unsigned cluster = 1; s.hopper && cluster <= 8; ++cluster) {
       kernel_choice c;

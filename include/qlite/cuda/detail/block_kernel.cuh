@@ -37,8 +37,8 @@ inline constexpr std::uint32_t block_stage_bytes = block_tokens * 128 + block_ro
 template <int Bits>
 inline constexpr std::uint32_t block_bytes = block_stages<Bits>* block_stage_bytes<Bits>;
 
-/// x, in a way that the compiler does not see through: of what follows from x it would rather keep all in registers from
-/// one round of a loop to the next than compute it anew.
+/// x, in a way that the compiler does not see through: of what follows from x it would rather keep all in registers
+/// from one round of a loop to the next than compute it anew.
 QLITE_DEVICE std::uint32_t anew(std::uint32_t x) {
   asm volatile("" : "+r"(x));
   return x;
@@ -122,7 +122,8 @@ __global__ void __launch_bounds__(block_threads, 1)
   constexpr std::uint32_t tile_size = 512 * planes, ring = block_stages<Bits>, stage_bytes = block_stage_bytes<Bits>;
   constexpr std::uint32_t x_bytes = block_tokens * 128;
   const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_n = warp % 4, warp_m = warp / 4;
-  const std::uint32_t strip = blockIdx.x / (block_strip * row_blocks), in_strip = blockIdx.x % (block_strip * row_blocks);
+  const std::uint32_t strip = blockIdx.x / (block_strip * row_blocks),
+                      in_strip = blockIdx.x % (block_strip * row_blocks);
   const std::uint32_t width = min(block_strip, token_blocks - strip * block_strip);
   const std::uint32_t token0 = (strip * block_strip + in_strip % width) * block_tokens;
   const std::uint32_t first_tile = in_strip / width * block_row_tiles, row_tile = first_tile + warp_n * row_tiles;

@@ -1,6 +1,7 @@
 // From a choice to a launch.
 #pragma once
 
+#include <qlite/cuda/detail/block_kernel.cuh>
 #include <qlite/cuda/detail/direct_kernel.cuh>
 #include <qlite/cuda/detail/hopper_kernel.cuh>
 #include <qlite/cuda/detail/simple_kernel.cuh>
@@ -69,6 +70,19 @@ struct launcher {
     return launch_clusters(cluster, staged_kernel<Math, Bits, Sums, Span, Plain, row_tiles, TokenTiles, Depth, Out>,
                            cluster * blocks, 32 * staged_warps, shared, stream, w, x, out, row_blocks, warps_n,
                            cluster);
+  }
+
+  /// Whether the kernel of large blocks takes this kind of product.
+  static constexpr bool for_blocks =
+      Plain && !Sums && !Math::has_book && !Math::is_integer && (Span == span_kind::whole || Span == span_kind::tile);
+  bool blocks_take(std::size_t shared_limit) const noexcept {
+    return for_blocks && w.cols != 0 && block_bytes<Bits> <= shared_limit;
+  }
+  cudaError_t blocks() const noexcept {
+    const std::uint32_t row_blocks = (w.row_tiles + block_row_tiles - 1) / block_row_tiles,
+                        token_blocks = (out.rows + block_tokens - 1) / block_tokens;
+    return launch(block_kernel<Math, Bits, Span, Out>, std::size_t{row_blocks} * token_blocks, block_threads,
+                  block_bytes<Bits>, stream, w, x, out, row_blocks, token_blocks);
   }
 
   /// Whether the Hopper kernel takes this kind of product, wherever it is compiled.
@@ -166,6 +180,7 @@ struct launcher {
       shape.shared_bytes = static_cast<std::size_t>(shared);
       shape.clusters = architecture >= 90;
       shape.hopper = on_hopper;
+      shape.blocks = blocks_take(static_cast<std::size_t>(shared));
       c = choose_kernel(shape);
     } else if (!tensor) {
       return cudaErrorNoKernelImageForDevice;
@@ -195,6 +210,12 @@ struct launcher {
       }
     }
     if (c.family != kernel_family::staged) return cudaErrorInvalidValue;
+    if (c.row_tiles == 4) {
+      if (c.token_tiles != 16 || c.warps != 4 || c.cluster != 1) return cudaErrorInvalidValue;
+      if constexpr (for_blocks)
+        if (blocks_take(static_cast<std::size_t>(shared))) return blocks();
+      c.warps = 8;
+    }
     if (c.cluster != 1 && (architecture < 90 || (c.cluster != 2 && c.cluster != 4 && c.cluster != 8)))
       return cudaErrorInvalidValue;
     if (c.warps != 1 && c.warps != 2 && c.warps != 4 && c.warps != 8) return cudaErrorInvalidValue;
