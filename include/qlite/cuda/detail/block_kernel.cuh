@@ -35,7 +35,15 @@ inline constexpr std::uint32_t block_stages = Bits == 4 ? 4 : 3;
 template <int Bits>
 inline constexpr std::uint32_t block_stage_bytes = block_tokens * 128 + block_row_tiles * 128 * Bits;
 template <int Bits>
-inline constexpr std::uint32_t block_bytes = block_stages<Bits>* block_stage_bytes<Bits>;
+inline constexpr std::uint32_t block_ring_bytes = block_stages<Bits>* block_stage_bytes<Bits>;
+/// What the warps write their sums through: 16 tokens of 64 rows each.
+inline constexpr std::uint32_t block_sum_bytes = block_threads / 32 * 16 * (64 + 4) * sizeof(float);
+
+/// How a launch is cut.
+struct block_cut {
+  std::uint32_t row_blocks, token_blocks;
+  std::uint32_t sums_at;    // in shared memory: behind the ring; 0 where there is no room, then a block has one piece
+};
 
 /// x, in a way that the compiler does not see through: of what follows from x it would rather keep all in registers
 /// from one round of a loop to the next than compute it anew.
@@ -51,14 +59,17 @@ struct unit_cursor {
   std::uint32_t ahead[RowTiles];    // the next one
   float ratio[RowTiles][2];         // the last unit over this one
   std::uint32_t zeros;              // bit 2 r + i: row g + 8 i of row tile r has a scale of 0; bit 31: one of any lane
-  std::uint32_t row_tile, pair;
-  std::uint32_t next;    // the group to load
+  std::uint32_t row_tile, next;     // where to load, and which group
 
-  QLITE_DEVICE unit_cursor(const weights& w, std::uint32_t first_tile, std::uint32_t lane)
-      : zeros(0), row_tile(first_tile), pair(lane / 4), next(0) {
+  /// Loads the scales of the first group, for rows from a row tile on; the unit at hand stays what it is until `begin`.
+  QLITE_DEVICE void start(const weights& w, std::uint32_t first_tile) {
+    row_tile = first_tile;
+    next = 0;
+    load(w);
+  }
+  QLITE_DEVICE void begin(const weights& w) {
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r) now[r] = 0x3c003c00u;    // 1
-    load(w);
     look_ahead();
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r) now[r] = ahead[r];
@@ -93,8 +104,10 @@ struct unit_cursor {
   }
   QLITE_DEVICE void load(const weights& w) {
 #pragma unroll
-    for (int r = 0; r < RowTiles; ++r)
-      ahead[r] = load_pair(w.scales, w.pair(min(anew(row_tile) + r, w.row_tiles - 1), next, pair), false).bits.x;
+    for (int r = 0; r < RowTiles; ++r) {
+      const std::size_t pair = w.pair(min(anew(row_tile) + r, w.row_tiles - 1), next, threadIdx.x % 32 / 4);
+      ahead[r] = load_pair(w.scales, pair, false).bits.x;
+    }
     next = min(next + 1, w.groups - 1);
   }
   QLITE_DEVICE float unit(int r, int i) const {
@@ -114,19 +127,22 @@ struct unit_cursor {
 
 /// Span: `whole` or `tile`.
 template <class Math, int Bits, span_kind Span, class Out>
-__global__ void __launch_bounds__(block_threads, 1)
-    block_kernel(weights w, inputs x, Out out, std::uint32_t row_blocks, std::uint32_t token_blocks) {
+__global__ void __launch_bounds__(block_threads, 1) block_kernel(weights w, inputs x, Out out, block_cut cut) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ float4 shared_memory[];
   constexpr int row_tiles = 4, token_tiles = 8, at_once = token_tiles / 2, planes = Bits / 4;    // of a warp
   constexpr std::uint32_t tile_size = 512 * planes, ring = block_stages<Bits>, stage_bytes = block_stage_bytes<Bits>;
   constexpr std::uint32_t x_bytes = block_tokens * 128;
   const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_n = warp % 4, warp_m = warp / 4;
-  const std::uint32_t strip = blockIdx.x / (block_strip * row_blocks),
-                      in_strip = blockIdx.x % (block_strip * row_blocks);
-  const std::uint32_t width = min(block_strip, token_blocks - strip * block_strip);
-  const std::uint32_t token0 = (strip * block_strip + in_strip % width) * block_tokens;
-  const std::uint32_t first_tile = in_strip / width * block_row_tiles, row_tile = first_tile + warp_n * row_tiles;
+  struct place {
+    std::uint32_t row_tile, token;
+  };
+  const std::uint32_t pieces = cut.row_blocks * cut.token_blocks;
+  const auto place_of = [&](std::uint32_t piece) -> place {
+    const std::uint32_t whole = block_strip * cut.row_blocks, at = min(piece, pieces - 1), strip = at / whole;
+    const std::uint32_t width = min(block_strip, cut.token_blocks - strip * block_strip), i = at - strip * whole;
+    return {i / width * block_row_tiles, (strip * block_strip + i % width) * block_tokens};
+  };
   const std::uint32_t stages = w.col_tiles;
   auto* const memory = reinterpret_cast<std::byte*>(shared_memory);
 
@@ -135,37 +151,39 @@ __global__ void __launch_bounds__(block_threads, 1)
   const std::uint32_t chunk = threadIdx.x % 8, copied_row = threadIdx.x / 8;
   const std::uint32_t x_place = copied_row * 128 + 16 * (chunk ^ ((copied_row & 1) << 2));
   constexpr int x_copies = block_tokens / 32, code_copies = block_row_tiles / 8;
-  const auto fill_x = [&](std::uint32_t stage, std::uint32_t slot, int i) {
-    const bool present = stage * 64 + 8 * chunk < x.cols;
-    const std::byte* const from = x.data + (present ? stage * 128 + 16 * chunk : 0);
+  // The stage to fill: of this piece, or of the next one already.
+  std::uint32_t filled_piece = blockIdx.x, filled_stage = 0;
+  place filled = place_of(filled_piece);
+  const auto fill_x = [&](std::uint32_t slot, int i) {
+    const bool present = filled_piece < pieces && filled_stage * 64 + 8 * chunk < x.cols;
+    const std::byte* const from = x.data + (present ? filled_stage * 128 + 16 * chunk : 0);
     copy_async(memory + slot * stage_bytes + x_place + i * 32 * 128,
-               from + min(anew(token0 + copied_row) + 32 * i, x.rows - 1) * x.row_bytes, present);
+               from + min(anew(filled.token + copied_row) + 32 * i, x.rows - 1) * x.row_bytes, present);
   };
-  const auto fill_codes = [&](std::uint32_t stage, std::uint32_t slot, int i) {
+  const auto fill_codes = [&](std::uint32_t slot, int i) {
     std::byte* const to = memory + slot * stage_bytes + x_bytes + (warp + 8 * i) * tile_size + 16 * lane;
-    const std::size_t tile =
-        std::size_t{min(anew(first_tile + warp) + 8 * i, w.row_tiles - 1)} * w.col_tiles + min(stage, stages - 1);
+    const std::size_t row = min(anew(filled.row_tile + warp) + 8 * i, w.row_tiles - 1);
+    const std::byte* const from = w.codes + (row * w.col_tiles + filled_stage) * tile_size + 16 * lane;
 #pragma unroll
-    for (int p = 0; p < planes; ++p)
-      copy_async(to + 512 * p, w.codes + tile * tile_size + 512 * p + 16 * lane, stage < stages);
+    for (int p = 0; p < planes; ++p) copy_async(to + 512 * p, from + 512 * p, filled_piece < pieces);
+  };
+  const auto end_fill = [&]() {
+    if (++filled_stage != stages) return;
+    filled_stage = 0;
+    filled_piece += gridDim.x;
+    filled = place_of(filled_piece);
   };
 #pragma unroll 1
   for (std::uint32_t s = 0; s < ring; ++s) {
 #pragma unroll
-    for (int i = 0; i < x_copies; ++i) fill_x(s, s, i);
+    for (int i = 0; i < x_copies; ++i) fill_x(s, i);
 #pragma unroll
-    for (int i = 0; i < code_copies; ++i) fill_codes(s, s, i);
+    for (int i = 0; i < code_copies; ++i) fill_codes(s, i);
     commit_copies();
+    end_fill();
   }
 
   float acc[row_tiles][token_tiles][4];
-#pragma unroll
-  for (int r = 0; r < row_tiles; ++r)
-#pragma unroll
-    for (int n = 0; n < token_tiles; ++n)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) acc[r][n][i] = 0.0f;
-
   std::uint32_t a[2][row_tiles][4];    // fragments of W: of the step at hand and of the next one
   std::uint32_t b[token_tiles][4];     // of X: of half a tile
   uint4 raw[row_tiles][planes];
@@ -191,7 +209,7 @@ __global__ void __launch_bounds__(block_threads, 1)
     for (int i = 0; i < 4; ++i) a[step % 2][r][i] = half[step % 2][i];
   };
 
-  unit_cursor<Span == span_kind::tile ? row_tiles : 0> units(w, row_tile, lane);
+  unit_cursor<row_tiles> units{};
   // Codes of rows whose scale is 0.
   const auto mask_codes = [&]() {
     if (Span != span_kind::tile || units.zeros == 0) return;
@@ -231,91 +249,112 @@ __global__ void __launch_bounds__(block_threads, 1)
       for (int i = 0; i < 4; ++i) acc[r][n][i] = __fmul_rn(acc[r][n][i], units.ratio[r][i / 2]);
   };
 
+  const std::uint32_t group_tiles = w.groups == 1 ? 0x7fffffffu : w.group / 64;
+  std::uint32_t slot = 0;
+  place here = place_of(blockIdx.x);
+  if (Span == span_kind::tile) units.start(w, here.row_tile + warp_n * row_tiles);
   wait_copies<ring - 1>();
   __syncthreads();
-#pragma unroll
-  for (int r = 0; r < row_tiles; ++r) load_codes(memory, r);
-#pragma unroll
-  for (int n = 0; n < at_once; ++n) load_x(memory, 0, n);
-  mask_codes();
-#pragma unroll
-  for (int r = 0; r < row_tiles; ++r) decode(0, r);
-
-  const std::uint32_t group_tiles = w.groups == 1 ? 0x7fffffffu : w.group / 64;
-  std::uint32_t group_end = group_tiles;    // the tile where the next group begins
-  std::uint32_t slot = 0;
 #pragma unroll 1
-  for (std::uint32_t stage = 0; stage < stages; ++stage) {
-    const std::byte* const at = memory + slot * stage_bytes;
-    const std::uint32_t next_slot = slot + 1 == ring ? 0 : slot + 1;
-    const std::byte* const next = memory + next_slot * stage_bytes;
-    const auto during_0 = [&](int i) {
-      decode(1, i);
-      load_x(at, 0, at_once + i);
-    };
-    if (Span == span_kind::tile && stage == group_end) {
-      units.enter();
+  for (std::uint32_t piece = blockIdx.x;;) {
 #pragma unroll
-      for (int i = 0; i < at_once; ++i) scale(i);
-      multiply(0, 0, during_0);
-      multiply(1, 0, [&](int i) { scale(at_once + i); });
-      units.load(w);
-      group_end += group_tiles;
-    } else {
-      multiply(0, 0, during_0);
-      multiply(1, 0, [](int) {});
-    }
-    multiply(0, 1, [&](int i) { load_x(at, 1, i); });
-    multiply(1, 1, [&](int i) { decode(2, i); });
+    for (int r = 0; r < row_tiles; ++r) load_codes(memory + slot * stage_bytes, r);
+#pragma unroll
+    for (int n = 0; n < at_once; ++n) load_x(memory + slot * stage_bytes, 0, n);
+    if (Span == span_kind::tile) units.begin(w);
+    mask_codes();
+#pragma unroll
+    for (int r = 0; r < row_tiles; ++r) decode(0, r);
+#pragma unroll
+    for (int r = 0; r < row_tiles; ++r)
+#pragma unroll
+      for (int n = 0; n < token_tiles; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) acc[r][n][i] = 0.0f;
 
-    multiply(2, 0, [&](int i) {
-      decode(3, i);
-      load_x(at, 1, at_once + i);
-    });
-    multiply(3, 0, [&](int i) {
-      if (i == 0) {
-        wait_copies<ring - 2>();
-        __syncthreads();
-      }
-      if (Bits == 4) load_codes(next, i);
-      fill_x(stage + ring, slot, i);
-    });
-    multiply(2, 1, [&](int i) {
-      load_x(next, 0, i);
-      if (i < code_copies) fill_codes(stage + ring, slot, i);
-      if (i == code_copies) commit_copies();
-    });
-    if (Bits == 8) {    // no sooner: twice the registers
+    std::uint32_t group_end = group_tiles;    // the tile where the next group begins
+#pragma unroll 1
+    for (std::uint32_t stage = 0; stage < stages; ++stage) {
+      const std::byte* const at = memory + slot * stage_bytes;
+      const std::uint32_t next_slot = slot + 1 == ring ? 0 : slot + 1;
+      const std::byte* const next = memory + next_slot * stage_bytes;
+      const auto during_0 = [&](int i) {
+        decode(1, i);
+        load_x(at, 0, at_once + i);
+      };
+      if (Span == span_kind::tile && stage == group_end) {
+        units.enter();
 #pragma unroll
-      for (int r = 0; r < row_tiles; ++r) load_codes(next, r);
+        for (int i = 0; i < at_once; ++i) scale(i);
+        multiply(0, 0, during_0);
+        multiply(1, 0, [&](int i) { scale(at_once + i); });
+        units.load(w);
+        group_end += group_tiles;
+      } else {
+        multiply(0, 0, during_0);
+        multiply(1, 0, [](int) {});
+      }
+      multiply(0, 1, [&](int i) { load_x(at, 1, i); });
+      multiply(1, 1, [&](int i) { decode(2, i); });
+
+      multiply(2, 0, [&](int i) {
+        decode(3, i);
+        load_x(at, 1, at_once + i);
+      });
+      multiply(3, 0, [&](int i) {
+        if (i == 0) {
+          wait_copies<ring - 2>();
+          __syncthreads();
+        }
+        if (Bits == 4) load_codes(next, i);
+        fill_x(slot, i);
+      });
+      multiply(2, 1, [&](int i) {
+        load_x(next, 0, i);
+        if (i < code_copies) fill_codes(slot, i);
+        if (i == code_copies) commit_copies();
+      });
+      end_fill();
+      if (Bits == 8) {    // no sooner: twice the registers
+#pragma unroll
+        for (int r = 0; r < row_tiles; ++r) load_codes(next, r);
+      }
+      if (Span == span_kind::tile) {
+        if (stage + 1 == group_end) units.look_ahead();
+        mask_codes();
+      }
+      multiply(3, 1, [&](int i) { decode(0, i); });
+      slot = next_slot;
     }
-    if (Span == span_kind::tile) {
-      if (stage + 1 == group_end) units.look_ahead();
-      mask_codes();
+
+    piece += gridDim.x;
+    const place next_place = place_of(piece);
+    if (Span == span_kind::tile) units.start(w, next_place.row_tile + warp_n * row_tiles);
+    if (cut.sums_at == 0) {
+      wait_copies<0>();
+      __syncthreads();
     }
-    multiply(3, 1, [&](int i) { decode(0, i); });
-    slot = next_slot;
+    // Each warp writes its own sums, some tokens at a time, through shared memory of its own.
+    constexpr std::uint32_t rows = 16 * row_tiles;
+    auto* const part = reinterpret_cast<float*>(memory + cut.sums_at) + warp * (16 * (rows + 4));
+#pragma unroll
+    for (int n0 = 0; n0 < token_tiles; n0 += 2) {
+      __syncwarp();
+      spill<row_tiles, 2>(
+          [&](int r, int n, int i) {
+            const float sum = acc[r][n0 + n][i];
+            return Span == span_kind::tile ? __fmul_rn(sum, units.unit(r, i / 2)) : sum;
+          },
+          part, rows + 4, 0, lane);
+      __syncwarp();
+      finish<Span, false>([&](std::uint32_t) { return static_cast<const float*>(part); }, 1, rows, 0, 16,
+                          (here.row_tile + warp_n * row_tiles) * 16, here.token + warp_m * 64 + n0 * 8, w, x, out, lane,
+                          32);
+    }
+    if (piece >= pieces) break;
+    here = next_place;
   }
   wait_copies<0>();
-  __syncthreads();
-
-  // Each warp writes its own sums, 32 tokens at a time, through shared memory of its own.
-  constexpr std::uint32_t rows = 16 * row_tiles;
-  static_assert(8 * at_once * 8 * (rows + 4) * sizeof(float) <= block_bytes<Bits>, "sums fit into the ring");
-  auto* const part = reinterpret_cast<float*>(shared_memory) + warp * (8 * at_once * (rows + 4));
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    __syncwarp();
-    spill<row_tiles, at_once>(
-        [&](int r, int n, int i) {
-          const float sum = acc[r][half * at_once + n][i];
-          return Span == span_kind::tile ? __fmul_rn(sum, units.unit(r, i / 2)) : sum;
-        },
-        part, rows + 4, 0, lane);
-    __syncwarp();
-    finish<Span, false>([&](std::uint32_t) { return static_cast<const float*>(part); }, 1, rows, 0, 8 * at_once,
-                        row_tile * 16, token0 + warp_m * 64 + half * 8 * at_once, w, x, out, lane, 32);
-  }
 #endif
 }
 

@@ -76,13 +76,19 @@ struct launcher {
   static constexpr bool for_blocks =
       Plain && !Sums && !Math::has_book && !Math::is_integer && (Span == span_kind::whole || Span == span_kind::tile);
   bool blocks_take(std::size_t shared_limit) const noexcept {
-    return for_blocks && w.cols != 0 && block_bytes<Bits> <= shared_limit;
+    return for_blocks && w.cols != 0 && block_ring_bytes<Bits> <= shared_limit;
   }
-  cudaError_t blocks() const noexcept {
-    const std::uint32_t row_blocks = (w.row_tiles + block_row_tiles - 1) / block_row_tiles,
-                        token_blocks = (out.rows + block_tokens - 1) / block_tokens;
-    return launch(block_kernel<Math, Bits, Span, Out>, std::size_t{row_blocks} * token_blocks, block_threads,
-                  block_bytes<Bits>, stream, w, x, out, row_blocks, token_blocks);
+  cudaError_t blocks(std::size_t shared_limit, int multiprocessors) const noexcept {
+    constexpr std::size_t with_sums = block_ring_bytes<Bits> + block_sum_bytes;
+    block_cut cut{};
+    cut.row_blocks = (w.row_tiles + block_row_tiles - 1) / block_row_tiles;
+    cut.token_blocks = (out.rows + block_tokens - 1) / block_tokens;
+    cut.sums_at = with_sums <= shared_limit ? block_ring_bytes<Bits> : 0;
+    const std::size_t pieces = std::size_t{cut.row_blocks} * cut.token_blocks;
+    if (pieces > 0x7fffffffu) return cudaErrorInvalidValue;
+    const auto at_once = static_cast<std::size_t>(multiprocessors);
+    return launch(block_kernel<Math, Bits, Span, Out>, cut.sums_at == 0 || pieces < at_once ? pieces : at_once,
+                  block_threads, cut.sums_at == 0 ? block_ring_bytes<Bits> : with_sums, stream, w, x, out, cut);
   }
 
   /// Whether the Hopper kernel takes this kind of product, wherever it is compiled.
@@ -213,7 +219,8 @@ struct launcher {
     if (c.row_tiles == 4) {
       if (c.token_tiles != 16 || c.warps != 4 || c.cluster != 1) return cudaErrorInvalidValue;
       if constexpr (for_blocks)
-        if (blocks_take(static_cast<std::size_t>(shared))) return blocks();
+        if (blocks_take(static_cast<std::size_t>(shared)))
+          return blocks(static_cast<std::size_t>(shared), multiprocessors);
       c.warps = 8;
     }
     if (c.cluster != 1 && (architecture < 90 || (c.cluster != 2 && c.cluster != 4 && c.cluster != 8)))
