@@ -1,24 +1,33 @@
 // Products with many tokens where there is no wgmma: 16-bit X, weights without zero points and offsets.
 //
-// A block computes 256 rows of W for 128 tokens, with 8 warps of 64 rows by 64 tokens each: the cut for which the
-// fragments of X (read by four warps) and the codes (read, and decoded, by two) together take the least bandwidth of
-// shared memory. A stage holds 64 k of X and of the codes; stages are filled by cp.async, in a ring.
+// A block computes 256 rows of W for 128 tokens at a time, with 8 warps of 64 rows by 64 tokens each: the cut for which
+// the fragments of X (read by four warps) and the codes (read, and decoded, by two) together take the least bandwidth
+// of shared memory. A stage holds 64 k of X and of the codes; stages are filled by cp.async, in a ring.
 //
 //   stage    X   [128 tokens] 8 chunks of 16 bytes, chunk c of token m at c ^ 4 (m & 1)
 //            W   [16 row tiles] tiles
 //
-// A warp multiplies without a pause: products of one step of 16 k are 32 mma.sync, none of which waits for another of
-// them. Between them it decodes the codes of the next step and, in every second one, reloads the fragments of X just
-// used with those of the next half tile. So the barrier, behind which the stage at hand is free and the next one
-// complete, comes in the middle of a tile, after the last read of its stage.
+// A warp multiplies without a pause. Products go in quarters of 16 mma.sync, one step of 16 k with one half of the
+// warp's tokens, none of which waits for another of the same quarter. Meanwhile the fragments of X for the other half
+// are loaded and the codes of the next step decoded. The barrier, behind which the stage at hand is free and the next
+// one complete, comes after the last read of its stage, with two quarters still to go.
 //
-//   step       0              1                     2                     3
-//   products   k 0 ... 15     16 ... 31             32 ... 47             48 ... 63
-//   meanwhile  decode step 1  decode 2; X of 2, 3   decode 3; next codes  decode next 0; X of the next 0, 1
-//   before     sums * ratio                         barrier, fill
+//   products of       meanwhile (lo, hi: tokens 0 to 31 and 32 to 63 of the warp)
+//   step 0, lo        decode step 1; X of steps 0 and 1, hi; at the start of a group sums * ratio
+//   step 1, lo
+//   step 0, hi        X of steps 2 and 3, lo
+//   step 1, hi        decode step 2
+//   step 2, lo        decode step 3; X of steps 2 and 3, hi
+//   step 3, lo        barrier; codes of the next tile; fill the stage
+//   step 2, hi        X of the next tile's steps 0 and 1, lo; fill
+//   step 3, hi        decode the next tile's step 0
 //
 // The tensor core adds to sums in units of the scale of the group at hand. Where a group ends, they are multiplied in
-// float32 by its scale over the next one's (as in hopper_kernel.cuh), between the products of the next step.
+// float32 by its scale over the next one's (as in hopper_kernel.cuh), between products of the next step.
+//
+// Blocks are persistent and take every so many pieces of work, so that the ring is full of the next one's stages while
+// sums are written; what is left for a last round that would leave half of the device idle is cut in two along the
+// tokens.
 #pragma once
 
 #include <qlite/cuda/detail/epilogue.cuh>
@@ -42,6 +51,8 @@ inline constexpr std::uint32_t block_sum_bytes = block_threads / 32 * 16 * (64 +
 /// How a launch is cut.
 struct block_cut {
   std::uint32_t row_blocks, token_blocks;
+  std::uint32_t wide;       // pieces of whole token blocks; what is left of row_blocks * token_blocks is cut in halves
+  std::uint32_t pieces;     // with those halves
   std::uint32_t sums_at;    // in shared memory: behind the ring; 0 where there is no room, then a block has one piece
 };
 
@@ -130,18 +141,20 @@ template <class Math, int Bits, span_kind Span, class Out>
 __global__ void __launch_bounds__(block_threads, 1) block_kernel(weights w, inputs x, Out out, block_cut cut) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ float4 shared_memory[];
-  constexpr int row_tiles = 4, token_tiles = 8, at_once = token_tiles / 2, planes = Bits / 4;    // of a warp
+  constexpr int row_tiles = 4, most_tiles = 8, planes = Bits / 4;    // of a warp: tiles of rows, of tokens
   constexpr std::uint32_t tile_size = 512 * planes, ring = block_stages<Bits>, stage_bytes = block_stage_bytes<Bits>;
   constexpr std::uint32_t x_bytes = block_tokens * 128;
   const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, warp_n = warp % 4, warp_m = warp / 4;
   struct place {
     std::uint32_t row_tile, token;
   };
-  const std::uint32_t pieces = cut.row_blocks * cut.token_blocks;
   const auto place_of = [&](std::uint32_t piece) -> place {
-    const std::uint32_t whole = block_strip * cut.row_blocks, at = min(piece, pieces - 1), strip = at / whole;
-    const std::uint32_t width = min(block_strip, cut.token_blocks - strip * block_strip), i = at - strip * whole;
-    return {i / width * block_row_tiles, (strip * block_strip + i % width) * block_tokens};
+    const std::uint32_t half = piece < cut.wide ? 0 : piece - cut.wide, all = cut.row_blocks * cut.token_blocks;
+    const std::uint32_t at = min(piece < cut.wide ? piece : cut.wide + half / 2, all - 1);
+    const std::uint32_t whole = block_strip * cut.row_blocks, strip = at / whole, i = at - strip * whole;
+    const std::uint32_t width = min(block_strip, cut.token_blocks - strip * block_strip);
+    return {i / width * block_row_tiles,
+            (strip * block_strip + i % width) * block_tokens + half % 2 * (block_tokens / 2)};
   };
   const std::uint32_t stages = w.col_tiles;
   auto* const memory = reinterpret_cast<std::byte*>(shared_memory);
@@ -155,7 +168,8 @@ __global__ void __launch_bounds__(block_threads, 1) block_kernel(weights w, inpu
   std::uint32_t filled_piece = blockIdx.x, filled_stage = 0;
   place filled = place_of(filled_piece);
   const auto fill_x = [&](std::uint32_t slot, int i) {
-    const bool present = filled_piece < pieces && filled_stage * 64 + 8 * chunk < x.cols;
+    const bool wide = filled_piece < cut.wide || i < x_copies / 2;
+    const bool present = wide && filled_piece < cut.pieces && filled_stage * 64 + 8 * chunk < x.cols;
     const std::byte* const from = x.data + (present ? filled_stage * 128 + 16 * chunk : 0);
     copy_async(memory + slot * stage_bytes + x_place + i * 32 * 128,
                from + min(anew(filled.token + copied_row) + 32 * i, x.rows - 1) * x.row_bytes, present);
@@ -165,7 +179,7 @@ __global__ void __launch_bounds__(block_threads, 1) block_kernel(weights w, inpu
     const std::size_t row = min(anew(filled.row_tile + warp) + 8 * i, w.row_tiles - 1);
     const std::byte* const from = w.codes + (row * w.col_tiles + filled_stage) * tile_size + 16 * lane;
 #pragma unroll
-    for (int p = 0; p < planes; ++p) copy_async(to + 512 * p, from + 512 * p, filled_piece < pieces);
+    for (int p = 0; p < planes; ++p) copy_async(to + 512 * p, from + 512 * p, filled_piece < cut.pieces);
   };
   const auto end_fill = [&]() {
     if (++filled_stage != stages) return;
@@ -183,20 +197,12 @@ __global__ void __launch_bounds__(block_threads, 1) block_kernel(weights w, inpu
     end_fill();
   }
 
-  float acc[row_tiles][token_tiles][4];
+  float acc[row_tiles][most_tiles][4];
   std::uint32_t a[2][row_tiles][4];    // fragments of W: of the step at hand and of the next one
-  std::uint32_t b[token_tiles][4];     // of X: of half a tile
+  std::uint32_t b[most_tiles][4];      // of X: of half a tile
   uint4 raw[row_tiles][planes];
   const typename Math::zeros zeros = Math::template make_zeros<Bits>(Bits == 4 ? 0x0808u : 0u);
-  const std::uint32_t x_at = (warp_m * 64 + lane / 4) * 128 + 16 * (lane % 4 + (lane / 4 & 1) * 4);
   const std::uint32_t codes_at = x_bytes + warp_n * row_tiles * tile_size + 16 * lane;
-  const auto load_x = [&](const std::byte* stage, int h, int n) {
-    const uint4 v = *reinterpret_cast<const uint4*>(stage + (x_at ^ (64 * h)) + 8 * n * 128);
-    b[n][0] = v.x;
-    b[n][1] = v.y;
-    b[n][2] = v.z;
-    b[n][3] = v.w;
-  };
   const auto load_codes = [&](const std::byte* stage, int r) {
 #pragma unroll
     for (int p = 0; p < planes; ++p)
@@ -231,17 +237,6 @@ __global__ void __launch_bounds__(block_threads, 1) block_kernel(weights w, inpu
     }
   };
 
-  // Products of one step with one half of the token tiles, and what goes between them.
-  const auto multiply = [&](int step, int token_half, auto&& between) {
-#pragma unroll
-    for (int i = 0; i < at_once; ++i) {
-      const int n = token_half * at_once + i, e = step % 2;
-#pragma unroll
-      for (int r = 0; r < row_tiles; ++r)
-        mma(acc[r][n], a[e][r], b[n][2 * e], b[n][2 * e + 1], acc[r][n], typename Math::element{});
-      between(i);
-    }
-  };
   const auto scale = [&](int n) {
 #pragma unroll
     for (int r = 0; r < row_tiles; ++r)
@@ -250,13 +245,35 @@ __global__ void __launch_bounds__(block_threads, 1) block_kernel(weights w, inpu
   };
 
   const std::uint32_t group_tiles = w.groups == 1 ? 0x7fffffffu : w.group / 64;
-  std::uint32_t slot = 0;
-  place here = place_of(blockIdx.x);
-  if (Span == span_kind::tile) units.start(w, here.row_tile + warp_n * row_tiles);
-  wait_copies<ring - 1>();
-  __syncthreads();
-#pragma unroll 1
-  for (std::uint32_t piece = blockIdx.x;;) {
+  std::uint32_t slot = 0, piece = blockIdx.x;
+  place here = place_of(piece);
+  // A piece with `tiles` token tiles to a warp.
+  const auto work = [&](auto tiles) {
+    constexpr int token_tiles = decltype(tiles)::value, at_once = token_tiles / 2;
+    const std::uint32_t x_at = (8 * warp_m * token_tiles + lane / 4) * 128 + 16 * (lane % 4 + (lane / 4 & 1) * 4);
+    const auto load_x = [&](const std::byte* stage, int h, int n) {
+      const uint4 v = *reinterpret_cast<const uint4*>(stage + (x_at ^ (64 * h)) + 8 * n * 128);
+      b[n][0] = v.x;
+      b[n][1] = v.y;
+      b[n][2] = v.z;
+      b[n][3] = v.w;
+    };
+    // Which of `count` things are for round i of at_once.
+    const auto part_of = [](int i, int count, auto&& f) {
+#pragma unroll
+      for (int j = i * count / at_once; j < (i + 1) * count / at_once; ++j) f(j);
+    };
+    // Products of one step with one half of the token tiles, and what goes between them.
+    const auto multiply = [&](int step, int token_half, auto&& between) {
+#pragma unroll
+      for (int i = 0; i < at_once; ++i) {
+        const int n = token_half * at_once + i, e = step % 2;
+#pragma unroll
+        for (int r = 0; r < row_tiles; ++r)
+          mma(acc[r][n], a[e][r], b[n][2 * e], b[n][2 * e + 1], acc[r][n], typename Math::element{});
+        between(i);
+      }
+    };
 #pragma unroll
     for (int r = 0; r < row_tiles; ++r) load_codes(memory + slot * stage_bytes, r);
 #pragma unroll
@@ -279,7 +296,7 @@ __global__ void __launch_bounds__(block_threads, 1) block_kernel(weights w, inpu
       const std::uint32_t next_slot = slot + 1 == ring ? 0 : slot + 1;
       const std::byte* const next = memory + next_slot * stage_bytes;
       const auto during_0 = [&](int i) {
-        decode(1, i);
+        part_of(i, row_tiles, [&](int r) { decode(1, r); });
         load_x(at, 0, at_once + i);
       };
       if (Span == span_kind::tile && stage == group_end) {
@@ -295,10 +312,10 @@ __global__ void __launch_bounds__(block_threads, 1) block_kernel(weights w, inpu
         multiply(1, 0, [](int) {});
       }
       multiply(0, 1, [&](int i) { load_x(at, 1, i); });
-      multiply(1, 1, [&](int i) { decode(2, i); });
+      multiply(1, 1, [&](int i) { part_of(i, row_tiles, [&](int r) { decode(2, r); }); });
 
       multiply(2, 0, [&](int i) {
-        decode(3, i);
+        part_of(i, row_tiles, [&](int r) { decode(3, r); });
         load_x(at, 1, at_once + i);
       });
       multiply(3, 0, [&](int i) {
@@ -306,13 +323,13 @@ __global__ void __launch_bounds__(block_threads, 1) block_kernel(weights w, inpu
           wait_copies<ring - 2>();
           __syncthreads();
         }
-        if (Bits == 4) load_codes(next, i);
-        fill_x(slot, i);
+        if (Bits == 4) part_of(i, row_tiles, [&](int r) { load_codes(next, r); });
+        part_of(i, x_copies, [&](int c) { fill_x(slot, c); });
       });
       multiply(2, 1, [&](int i) {
         load_x(next, 0, i);
-        if (i < code_copies) fill_codes(slot, i);
-        if (i == code_copies) commit_copies();
+        part_of(i, code_copies, [&](int c) { fill_codes(slot, c); });
+        if (i == at_once - 1) commit_copies();
       });
       end_fill();
       if (Bits == 8) {    // no sooner: twice the registers
@@ -323,7 +340,7 @@ __global__ void __launch_bounds__(block_threads, 1) block_kernel(weights w, inpu
         if (stage + 1 == group_end) units.look_ahead();
         mask_codes();
       }
-      multiply(3, 1, [&](int i) { decode(0, i); });
+      multiply(3, 1, [&](int i) { part_of(i, row_tiles, [&](int r) { decode(0, r); }); });
       slot = next_slot;
     }
 
@@ -348,11 +365,21 @@ __global__ void __launch_bounds__(block_threads, 1) block_kernel(weights w, inpu
           part, rows + 4, 0, lane);
       __syncwarp();
       finish<Span, false>([&](std::uint32_t) { return static_cast<const float*>(part); }, 1, rows, 0, 16,
-                          (here.row_tile + warp_n * row_tiles) * 16, here.token + warp_m * 64 + n0 * 8, w, x, out, lane,
-                          32);
+                          (here.row_tile + warp_n * row_tiles) * 16, here.token + 8 * (warp_m * token_tiles + n0), w, x,
+                          out, lane, 32);
     }
-    if (piece >= pieces) break;
     here = next_place;
+  };
+  if (Span == span_kind::tile) units.start(w, here.row_tile + warp_n * row_tiles);
+  wait_copies<ring - 1>();
+  __syncthreads();
+#pragma unroll 1
+  for (;;) {
+    if (piece < cut.wide)
+      work(std::integral_constant<int, most_tiles>{});
+    else
+      work(std::integral_constant<int, most_tiles / 2>{});
+    if (piece >= cut.pieces) break;
   }
   wait_copies<0>();
 #endif

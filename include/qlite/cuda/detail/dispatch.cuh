@@ -87,7 +87,11 @@ struct launcher {
     const std::size_t pieces = std::size_t{cut.row_blocks} * cut.token_blocks;
     if (pieces > 0x7fffffffu) return cudaErrorInvalidValue;
     const auto at_once = static_cast<std::size_t>(multiprocessors);
-    return launch(block_kernel<Math, Bits, Span, Out>, cut.sums_at == 0 || pieces < at_once ? pieces : at_once,
+    // What is left for a last round is cut in halves if these fit into one.
+    const std::size_t left = 2 * (pieces % at_once) <= at_once ? pieces % at_once : 0;
+    cut.wide = static_cast<std::uint32_t>(pieces - left);
+    cut.pieces = static_cast<std::uint32_t>(pieces + left);
+    return launch(block_kernel<Math, Bits, Span, Out>, cut.sums_at == 0 || cut.pieces < at_once ? cut.pieces : at_once,
                   block_threads, cut.sums_at == 0 ? block_ring_bytes<Bits> : with_sums, stream, w, x, out, cut);
   }
 
