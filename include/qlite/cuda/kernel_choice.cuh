@@ -70,12 +70,14 @@ inline double staged_cost(const product_shape& s, const kernel_choice& c) noexce
   return 2.5 + 0.097 * (static_cast<double>(waves * on_sm) * tiles * tile + adding);
 }
 
-/// What the kernel of large blocks costs: blocks of 256 rows by 128 tokens, one on a multiprocessor.
+/// What the kernel of large blocks costs: pieces of 256 rows by 128 tokens, one at a time on a multiprocessor.
 inline double block_cost(const product_shape& s) noexcept {
   const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
-  const std::size_t blocks = ceiling(s.n, 256) * ceiling(s.m, 128);
-  const auto rounds = static_cast<double>(ceiling(blocks, static_cast<std::size_t>(s.multiprocessors)));
-  return 2.5 + rounds * (1.15 * static_cast<double>(ceiling(s.k, 64)) + 3.0);
+  const std::size_t pieces = ceiling(s.n, 256) * ceiling(s.m, 128), sms = static_cast<std::size_t>(s.multiprocessors);
+  const std::size_t left = pieces % sms;
+  auto rounds = static_cast<double>(ceiling(pieces, sms));
+  if (left != 0 && 2 * left <= sms) rounds -= 0.4;    // a last round of half pieces (detail/dispatch.cuh)
+  return 4.0 + rounds * (1.05 * static_cast<double>(ceiling(s.k, 64)) + 2.0);
 }
 
 /// What a cut of the Hopper kernel costs, in the same unit; the constants fit the same sweeps. Few tokens cost more
