@@ -251,16 +251,16 @@ std::vector<std::string> split(const std::string& text) {
 
 std::vector<cut> cuts_for(std::size_t m) {
   std::vector<cut> cuts;
-  if (m <= 64)
+  if (m <= 16)
     for (int rows : {1, 2})
-      for (int warps : {4, 8, 16})
-        if (m <= 16 || rows == 1 || warps <= 8) cuts.push_back({2, rows, m <= 8 ? 1 : m <= 16 ? 2 : 4, warps});
+      for (int warps : {4, 8, 16}) cuts.push_back({2, rows, m <= 8 ? 1 : 2, warps});
   if (m > 8)
     for (int tokens : {4, 8, 16})
       if (tokens == 4 ? m <= 128 : m > 4u * static_cast<unsigned>(tokens))
         for (int warps : {1, 2, 4, 8})
           for (int cluster : {1, 2, 4, 8})
             if (m < 1024 || (cluster == 1 && warps == 8)) cuts.push_back({3, 2, tokens, warps, cluster});
+  if (m >= 128) cuts.push_back({3, 4, 16, 4, 1});
   if (m > 16)
     for (int tokens : {4, 8, 16, 32})
       for (int cluster : {1, 2, 3, 4, 5, 6, 8})

@@ -20,9 +20,11 @@ inline device::choice random_choice(random_source& random, bool hopper) {
   c.family = static_cast<int>(random.integer(0, hopper ? 4 : 3));
   if (c.family == 2) {
     c.row_tiles = static_cast<int>(random.integer(1, 2));
-    c.token_tiles = static_cast<int>(random.pick<std::size_t>({1, 2, 4}));
+    c.token_tiles = static_cast<int>(random.integer(1, 2));
     c.warps = static_cast<int>(random.pick<std::size_t>({1, 3, 4, 8, 16}));
-    if (c.row_tiles * c.token_tiles > 4) c.warps = c.warps < 8 ? c.warps : 8;
+  } else if (c.family == 3 && random.chance(0.3)) {
+    c.row_tiles = c.warps = 4;
+    c.token_tiles = 16;
   } else if (c.family == 3) {
     c.token_tiles = static_cast<int>(random.pick<std::size_t>({4, 8, 16}));
     c.warps = static_cast<int>(random.pick<std::size_t>({1, 2, 4, 8}));
@@ -69,11 +71,14 @@ device_case random_device_case(random_source& random) {
   const bool hopper = c.k != 0 && !traits::has_offset && !traits::has_codebook &&
                       (Integer ? traits::bits == 8 && !traits::grouped && traits::is_symmetric : scaled);
   c.kernel = random_choice(random, hopper && device::has_hopper());
-  if (c.kernel.family == 4 && random.chance(0.3)) {    // the ring of its stages goes round
-    c.k = 8 * random.integer(150, 500);
+  const bool blocks = c.kernel.family == 3 && c.kernel.row_tiles == 4;
+  if ((c.kernel.family == 4 || blocks) && random.chance(0.3)) {    // the ring of their stages goes round
+    c.k = 8 * random.integer(blocks ? 30 : 150, 500);
     c.group = random.pick<std::size_t>({32, 64, 96, 128, 256, 1024});
     c.m = random.integer(1, 40), c.n = random.integer(1, 300);
-    if (random.chance(0.5)) c.kernel.cluster = 1;
+    if (c.kernel.family == 4 && random.chance(0.5)) c.kernel.cluster = 1;
+  } else if (blocks && random.chance(0.2)) {    // more than one strip of blocks
+    c.m = random.integer(1020, 2200), c.n = random.integer(1, 600), c.k = 8 * random.integer(1, 10);
   }
   return c;
 }

@@ -9,10 +9,10 @@
 //
 //     |y - exact| <= gamma(144 + 2 spans + 18) * sum |x| (|scale (code - zero)| + |offset|)
 //
-// The simple kernel's chains of 8 + K / 256 + 5 roundings are below that. With one group, and in the Hopper kernel, the
-// running sum itself passes through all K / 16 instructions, and counted like that they might lose 36 K / 16 u; what
-// the tensor cores drop is so much less that the same bound holds in every case tried. Where groups end the Hopper
-// kernel multiplies by a ratio: three roundings for each 32 k or more, within the two spans for each 8 above.
+// The simple kernel's chains of 8 + K / 256 + 5 roundings are below that. With one group, and in the Hopper and the
+// block kernel, the running sum itself passes through all K / 16 instructions, and counted like that they might lose
+// 36 K / 16 u; what the tensor cores drop is so much less that the same bound holds in every case tried. Where groups
+// end those kernels multiply by a ratio: three roundings for each 32 k or more, within the two spans for each 8 above.
 #include "cuda/cases.hpp"
 
 using namespace qlite_test;

@@ -9,7 +9,7 @@ enum class kernel_family : std::uint8_t {
   automatic,    ///< the table
   simple,       ///< detail/simple_kernel.cuh: any GPU
   direct,       ///< detail/direct_kernel.cuh: sm_80 and newer, few tokens
-  staged,       ///< detail/staged_kernel.cuh: sm_80 and newer, more tokens
+  staged,       ///< detail/staged_kernel.cuh and block_kernel.cuh: sm_80 and newer, more tokens
   hopper    ///< detail/hopper_kernel.cuh: sm_90a, many tokens; weight-only, no offsets; groups of a multiple of 32 with
             ///< float16 scales, or one group
 };
@@ -19,8 +19,10 @@ enum class kernel_family : std::uint8_t {
 /// has, or none that takes the scheme and is in the program for the device, is cudaErrorInvalidValue.
 struct kernel_choice {
   kernel_family family = kernel_family::automatic;
-  std::uint8_t row_tiles = 0;      ///< direct: 16-row tiles of a warp, 1 or 2
-  std::uint8_t token_tiles = 0;    ///< 8-token tiles of a block. direct: 1, 2 or 4; staged: 4, 8 or 16; hopper: 4, 8,
+  /// 16-row tiles of a warp. direct: 1 or 2; staged: 4, with 16 token tiles, 4 warps and a cluster of 1, is the kernel
+  /// of large blocks (for what it does not take: 8 warps of 2 row tiles), all else means 2.
+  std::uint8_t row_tiles = 0;
+  std::uint8_t token_tiles = 0;    ///< 8-token tiles of a block. direct: 1 or 2; staged: 4, 8 or 16; hopper: 4, 8,
                                    ///< 16 or 32
   std::uint8_t warps = 0;          ///< direct: of a block, 1 to 16. staged: along the rows of W, 1, 2, 4 or 8
   std::uint8_t cluster = 1;    ///< blocks that share K. staged on sm_90 and newer: 1, 2, 4 or 8; hopper: 1 to 8, but 1
@@ -40,6 +42,7 @@ struct product_shape {
   std::size_t shared_bytes = 99 * 1024;    ///< that a block may have
   bool clusters = false;                   ///< whether blocks can form clusters
   bool hopper = false;                     ///< whether the Hopper kernel can be used
+  bool blocks = false;                     ///< whether the kernel of large blocks can be used
 };
 
 QLITE_CUDA_END_NAMESPACE
@@ -73,37 +76,58 @@ inline double staged_cost(const product_shape& s, const kernel_choice& c) noexce
   return 2.5 + 0.097 * (static_cast<double>(waves * on_sm) * tiles * tile + adding);
 }
 
+/// What the kernel of large blocks costs: pieces of 256 rows by 128 tokens, one at a time on a multiprocessor.
+inline double block_cost(const product_shape& s) noexcept {
+  const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
+  const std::size_t pieces = ceiling(s.n, 256) * ceiling(s.m, 128), sms = static_cast<std::size_t>(s.multiprocessors);
+  const std::size_t left = pieces % sms;
+  auto rounds = static_cast<double>(ceiling(pieces, sms));
+  if (left != 0 && 2 * left <= sms) rounds -= 0.4;    // a last round of half pieces (detail/dispatch.cuh)
+  return 4.0 + rounds * (1.05 * static_cast<double>(ceiling(s.k, 64)) + 2.0);
+}
+
 inline constexpr unsigned hopper_token_tiles[] = {4, 8, 16, 32};
 
-/// What a cut of the Hopper kernel costs, in the same unit; the constants fit the same sweeps. Few tokens cost more
-/// than their share, since a tile is decoded for each block of tokens.
+/// What a cut of the Hopper kernel costs, in the same unit: a start, and for each round of blocks its tiles of K and an
+/// end, which is longer where blocks share K. INT8 activations leave so little to compute that a tile takes longer the
+/// more blocks ask the memory for theirs. The constants fit sweeps on an H200 within about 8 %, and 15 % for INT8.
 inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexcept {
-  const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
-  // Clusters that are under way at once on the 132 multiprocessors of an H100, whose groups of 16 or 18 each holds
-  // whole ones only.
-  constexpr std::size_t fitting[8] = {132, 66, 39, 30, 22, 17, 15, 15};
-  const std::size_t row_blocks = ceiling(s.n, 128), token_blocks = ceiling(s.m, 8u * c.token_tiles);
-  const int size = c.token_tiles == 4 ? 0 : c.token_tiles == 8 ? 1 : c.token_tiles == 16 ? 2 : 3;
-  constexpr double float_tile[4] = {0.16, 0.22, 0.41, 0.70}, integer_tile[4] = {0.10, 0.14, 0.27, 0.38},
-                   sharing_tile[4] = {0.10, 0.16, 0.38, 0.58}, lone_tile[4] = {0.08, 0.11, 0.165, 0.29};
-  double tile = !s.integer ? float_tile[size] : c.cluster > 1 ? sharing_tile[size] : integer_tile[size];
-  const double pairs = static_cast<double>(ceiling(s.k, 128));
-  const auto at_once = [&](std::size_t blocks) {
-    const std::size_t fit = fitting[blocks - 1] * static_cast<std::size_t>(s.multiprocessors) / 132;
-    return fit == 0 ? 1 : fit;
+  struct costs {
+    double start, end, sharing_end;    // of the launch, of a round
+    double alone, busy;                // a tile, with up to half of the multiprocessors at work and with nearly all
   };
-  const std::size_t sharing = c.cluster > 1 ? 1 : row_blocks > 1 ? 2 : 1;    // blocks that share tokens
-  const std::size_t pieces = (c.cluster > 1 ? row_blocks : ceiling(row_blocks, sharing)) * token_blocks;
-  const std::size_t fit = at_once(c.cluster > 1 ? c.cluster : sharing), left = pieces % fit;
+  static constexpr costs of[2][4] = {{{4.4, 0.5, 5.5, 0.20, 0.20},
+                                      {4.5, 0.5, 5.5, 0.27, 0.27},
+                                      {3.3, 1.7, 8.6, 0.385, 0.385},
+                                      {3.4, 1.5, 1.5, 0.68, 0.68}},
+                                     {{3.5, 0.5, 5.5, 0.12, 0.225},
+                                      {3.5, 0.5, 5.5, 0.14, 0.25},
+                                      {3.0, 1.0, 8.0, 0.19, 0.31},
+                                      {3.0, 1.5, 1.5, 0.305, 0.385}}};
+  const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
+  // Clusters that are under way at once on the 132 multiprocessors of an H100 or H200, whose groups of 16 or 18 each
+  // hold whole ones only.
+  constexpr std::size_t fitting[8] = {132, 66, 39, 30, 22, 17, 15, 15};
+  const auto sms = static_cast<std::size_t>(s.multiprocessors);
+  const costs& cost = of[s.integer ? 1 : 0][c.token_tiles == 4    ? 0
+                                            : c.token_tiles == 8  ? 1
+                                            : c.token_tiles == 16 ? 2
+                                                                  : 3];
+  const std::size_t row_blocks = ceiling(s.n, 128), token_blocks = ceiling(s.m, 8u * c.token_tiles);
+  const bool share_k = c.cluster > 1;
+  const std::size_t cluster = share_k ? c.cluster : row_blocks > 1 ? 2 : 1;    // else they share tokens
+  const std::size_t pieces = (share_k ? row_blocks : ceiling(row_blocks, cluster)) * token_blocks;
+  std::size_t fit = fitting[cluster - 1] * sms / 132;
+  if (fit == 0) fit = 1;
+  const std::size_t left = pieces % fit;
   auto rounds = static_cast<double>(ceiling(pieces, fit));
   // A last round of half token blocks (detail/dispatch.cuh).
-  if (c.cluster == 1 && c.token_tiles == 32 && pieces > fit && left != 0 && 2 * left <= fit) rounds -= 0.4;
-  if (s.integer && c.cluster == 1 && 2 * pieces <= fit) tile = lone_tile[size];    // half of the device is idle
-  if (s.m <= 64 && c.token_tiles >= 16 && (c.cluster == 1 || rounds > 1))
-    tile *= 1.5;    // blocks that are half empty, as measured
-  if (c.cluster == 1) return (s.integer ? 4.0 : 5.0) + rounds * (2 * pairs * tile + 1.0);
-  const double own = static_cast<double>(ceiling(ceiling(s.k, 128), c.cluster));
-  return 3.5 + rounds * (2 * own * tile + 5.0);
+  if (c.token_tiles == 32 && pieces > fit && left != 0 && 2 * left <= fit) rounds -= 0.4;
+  const double at_work = static_cast<double>((pieces < fit ? pieces : fit) * cluster) / static_cast<double>(sms);
+  const double busy = at_work <= 0.5 ? 0.0 : at_work >= 0.9 ? 1.0 : (at_work - 0.5) / 0.4;
+  const double tiles = 2.0 * static_cast<double>(ceiling(ceiling(s.k, 128), share_k ? cluster : 1));
+  const double tile = cost.alone + busy * (cost.busy - cost.alone);
+  return cost.start - (share_k ? 3.0 : 0.0) + rounds * (tiles * tile + (share_k ? cost.sharing_end : cost.end));
 }
 
 }    // namespace kernels
@@ -135,6 +159,13 @@ inline kernel_choice choose_kernel(const product_shape& s) noexcept {
         const double cost = kernels::staged_cost(s, c);
         if (cost < least) least = cost, best = c;
       }
+  if (s.blocks && kernels::block_cost(s) < least) {
+    least = kernels::block_cost(s);
+    best.family = kernel_family::staged;
+    best.row_tiles = best.warps = 4;
+    best.token_tiles = 16;
+    best.cluster = 1;
+  }
   for (const unsigned tokens : kernels::hopper_token_tiles)
     for (unsigned cluster = 1; s.hopper && cluster <= (tokens == 32 ? 1u : 8u); ++cluster) {
       kernel_choice c;

@@ -19,8 +19,7 @@ namespace kernels {
 
 template <class Math, int Bits, bool Sums, span_kind Span, bool Plain, int RowTiles, int TokenTiles, int Depth,
           class Out>
-__global__ void __launch_bounds__(RowTiles* TokenTiles <= 4 ? 512 : 256,
-                                  RowTiles* TokenTiles == 1 && Span != span_kind::run ? 2 : 1)
+__global__ void __launch_bounds__(512, RowTiles* TokenTiles == 1 && Span != span_kind::run ? 2 : 1)
     direct_kernel(weights w, inputs x, Out out, std::uint32_t row_blocks) {
 #if __CUDA_ARCH__ >= 800
   extern __shared__ float4 shared_memory[];

@@ -1,6 +1,7 @@
 // From a choice to a launch.
 #pragma once
 
+#include <qlite/cuda/detail/block_kernel.cuh>
 #include <qlite/cuda/detail/direct_kernel.cuh>
 #include <qlite/cuda/detail/hopper_kernel.cuh>
 #include <qlite/cuda/detail/simple_kernel.cuh>
@@ -74,6 +75,29 @@ struct launcher {
     return launch_in_form({cluster, overlaps},
                           staged_kernel<Math, Bits, Sums, Span, Plain, row_tiles, TokenTiles, Depth, Out>,
                           cluster * blocks, 32 * staged_warps, shared, stream, w, x, out, row_blocks, warps_n, cluster);
+  }
+
+  /// Whether the kernel of large blocks takes this kind of product.
+  static constexpr bool for_blocks =
+      Plain && !Sums && !Math::has_book && !Math::is_integer && (Span == span_kind::whole || Span == span_kind::tile);
+  bool blocks_take(std::size_t shared_limit) const noexcept {
+    return for_blocks && w.cols != 0 && block_ring_bytes<Bits> <= shared_limit;
+  }
+  cudaError_t blocks(std::size_t shared_limit, int multiprocessors) const noexcept {
+    constexpr std::size_t with_sums = block_ring_bytes<Bits> + block_sum_bytes;
+    block_cut cut{};
+    cut.row_blocks = (w.row_tiles + block_row_tiles - 1) / block_row_tiles;
+    cut.token_blocks = (out.rows + block_tokens - 1) / block_tokens;
+    cut.sums_at = with_sums <= shared_limit ? block_ring_bytes<Bits> : 0;
+    const std::size_t pieces = std::size_t{cut.row_blocks} * cut.token_blocks;
+    if (pieces > 0x7fffffffu) return cudaErrorInvalidValue;
+    const auto at_once = static_cast<std::size_t>(multiprocessors);
+    // What is left for a last round is cut in halves if these fit into one.
+    const std::size_t left = 2 * (pieces % at_once) <= at_once ? pieces % at_once : 0;
+    cut.wide = static_cast<std::uint32_t>(pieces - left);
+    cut.pieces = static_cast<std::uint32_t>(pieces + left);
+    return launch(block_kernel<Math, Bits, Span, Out>, cut.sums_at == 0 || cut.pieces < at_once ? cut.pieces : at_once,
+                  block_threads, cut.sums_at == 0 ? block_ring_bytes<Bits> : with_sums, stream, w, x, out, cut);
   }
 
   /// Whether the Hopper kernel takes this kind of product, wherever it is compiled.
@@ -170,12 +194,13 @@ struct launcher {
       shape.shared_bytes = static_cast<std::size_t>(shared);
       shape.clusters = architecture >= 90;
       shape.hopper = on_hopper;
+      shape.blocks = blocks_take(static_cast<std::size_t>(shared));
       c = choose_kernel(shape);
     } else if (!tensor) {
       return cudaErrorNoKernelImageForDevice;
     }
     if (c.family == kernel_family::direct) {
-      if (c.warps < 1 || c.warps > (c.row_tiles * c.token_tiles > 4 ? 8 : 16)) return cudaErrorInvalidValue;
+      if (c.warps < 1 || c.warps > 16) return cudaErrorInvalidValue;
       switch (10 * c.row_tiles + c.token_tiles) {
         case 11:
           return direct<1, 1>(c.warps);
@@ -185,10 +210,6 @@ struct launcher {
           return direct<2, 1>(c.warps);
         case 22:
           return direct<2, 2>(c.warps);
-        case 14:
-          return direct<1, 4>(c.warps);
-        case 24:
-          return direct<2, 4>(c.warps);
         default:
           return cudaErrorInvalidValue;
       }
@@ -212,6 +233,13 @@ struct launcher {
       }
     }
     if (c.family != kernel_family::staged) return cudaErrorInvalidValue;
+    if (c.row_tiles == 4) {
+      if (c.token_tiles != 16 || c.warps != 4 || c.cluster != 1) return cudaErrorInvalidValue;
+      if constexpr (for_blocks)
+        if (blocks_take(static_cast<std::size_t>(shared)))
+          return blocks(static_cast<std::size_t>(shared), multiprocessors);
+      c.warps = 8;
+    }
     if (c.cluster != 1 && (architecture < 90 || (c.cluster != 2 && c.cluster != 4 && c.cluster != 8)))
       return cudaErrorInvalidValue;
     if (c.warps != 1 && c.warps != 2 && c.warps != 4 && c.warps != 8) return cudaErrorInvalidValue;
