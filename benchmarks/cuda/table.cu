@@ -258,7 +258,7 @@ std::vector<cut> cuts_for(std::size_t m) {
     for (int tokens : {4, 8, 16})
       if (tokens == 4 ? m <= 128 : m > 4u * static_cast<unsigned>(tokens))
         for (int warps : {1, 2, 4, 8})
-          for (int cluster : {1, 2, 4, 8})
+          for (int cluster : {1, 2})
             if (m < 1024 || (cluster == 1 && warps == 8)) cuts.push_back({3, 2, tokens, warps, cluster});
   if (m >= 128) cuts.push_back({3, 4, 16, 4, 1});
   if (m > 16)
