@@ -222,6 +222,11 @@ QLITE_DEVICE void write_sums(Sum&& sum, Factors&& factors, std::byte* buffer, st
     const std::uint32_t from = shared_address(buffer);
     const std::uint32_t to = from + 128 * m + 16 * ((2 * warp + lane / 8 % 2) ^ (m % 8));
     const std::uint32_t read = 4 * warp + lane / 8, read_at = from + 128 * read + 16 * (lane % 8 ^ read % 8);
+    // Where none of it is beyond Y and runs lie on 16-byte boundaries, nothing has to be asked for each.
+    const std::uint32_t column = row + 8 * (lane % 8);
+    typename Out::element* y = out.data + std::size_t{token + read} * out.stride + column;
+    const bool inside = token + 8 * TokenTiles <= out.rows && row + 64 <= out.columns &&
+                        (reinterpret_cast<std::size_t>(y) | out.stride * sizeof *y) % 16 == 0;
     const std::uint32_t columns[2] = {min(row + 16 * warp + g, out.columns - 1),
                                       min(row + 16 * warp + g + 8, out.columns - 1)};
 #pragma unroll
@@ -246,7 +251,11 @@ QLITE_DEVICE void write_sums(Sum&& sum, Factors&& factors, std::byte* buffer, st
       sync_threads(2 + warpgroup, 128);
       uint4 run;
       load_shared(run, read_at + half);
-      out.store_run(run, token + 8 * first + read, row + 8 * (lane % 8));
+      if (inside)
+        *reinterpret_cast<uint4*>(y) = run;
+      else
+        out.store_run(run, token + 8 * first + read, column);
+      y += std::size_t{8 * batch} * out.stride;
     }
   } else {
     auto* const part = reinterpret_cast<float*>(buffer + warp * hopper_buffer);
