@@ -72,8 +72,10 @@ class quantized_linear final : public linear {
   template <class T>
   void multiply_into(const device_context& context, const qlite::float16* x, std::size_t m, T* y, then what) const {
     const qlite::matrix_view<T> out{y, m, rows_};
+    qlite::cuda::kernel_choice choice;
+    choice.overlap = true;    // weights are written once, long before
     check(qlite::cuda::gemm(input(x, m), weights(), out, qlite::epilogue::map(finish_output<T>{what, y, rows_}),
-                            {context.scratch.data(), context.scratch.size()}, context.stream),
+                            {context.scratch.data(), context.scratch.size()}, choice, context.stream),
           "gemm");
   }
 
