@@ -96,13 +96,13 @@ inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexce
     double start, end, sharing_end;    // of the launch, of a round
     double alone, busy;                // a tile, with up to half of the multiprocessors at work and with nearly all
   };
-  static constexpr costs of[2][4] = {{{4.4, 0.5, 5.5, 0.20, 0.20},
-                                      {4.5, 0.5, 5.5, 0.27, 0.27},
+  static constexpr costs of[2][4] = {{{4.4, 0.5, 5.5, 0.24, 0.24},
+                                      {4.5, 0.5, 5.5, 0.29, 0.29},
                                       {3.3, 1.7, 8.6, 0.385, 0.385},
                                       {3.4, 1.5, 1.5, 0.68, 0.68}},
                                      {{3.5, 0.5, 5.5, 0.12, 0.225},
                                       {3.5, 0.5, 5.5, 0.14, 0.25},
-                                      {3.0, 1.0, 8.0, 0.19, 0.31},
+                                      {3.0, 1.0, 8.0, 0.19, 0.295},
                                       {3.0, 1.5, 1.5, 0.305, 0.385}}};
   const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
   // Clusters that are under way at once on the 132 multiprocessors of an H100 or H200, whose groups of 16 or 18 each

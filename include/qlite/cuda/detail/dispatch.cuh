@@ -12,13 +12,8 @@
 QLITE_CUDA_BEGIN_FUNCTIONS
 namespace kernels {
 
-/// Tiles that a warp of the direct kernel has under way: as many as registers hold.
-#ifndef QLITE_TRY_DEPTH
-#define QLITE_TRY_DEPTH 4
-#endif
-template <int Bits, int RowTiles, bool Plain>
-inline constexpr int direct_depth = Bits == 4 && RowTiles == 1 ? (Plain || QLITE_TRY_DEPTH < 3 ? QLITE_TRY_DEPTH : 3)
-                                                               : 2;
+/// Tiles that a warp of the direct kernel has under way. Four were no faster: what is under way in all warps counts.
+inline constexpr int direct_depth = 2;
 
 /// The architecture that the code which the device at hand runs for a kernel was compiled for, 10 major + minor. Below
 /// 80 the bodies of the tensor-core kernels are empty, below 90 there are no clusters.
@@ -49,10 +44,9 @@ struct launcher {
     constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
     const std::uint32_t row_blocks = (w.row_tiles + RowTiles - 1) / RowTiles;
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch_in_form(
-        {1, overlaps},
-        direct_kernel<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles, direct_depth<Bits, RowTiles, Plain>, Out>,
-        blocks, 32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out, row_blocks);
+    return launch_in_form({1, overlaps},
+                          direct_kernel<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles, direct_depth, Out>, blocks,
+                          32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out, row_blocks);
   }
 
   template <int TokenTiles, int Depth = 1>
@@ -115,6 +109,7 @@ struct launcher {
     hopper_cut cut{};
     const std::uint32_t row_blocks = (w.row_tiles + hopper_row_tiles - 1) / hopper_row_tiles;
     cut.share_k = cluster > 1;
+    cut.overlaps = overlaps;
     if (cut.share_k && !hopper_shares_k<TokenTiles>) return cudaErrorInvalidValue;
     cut.cluster = cut.share_k ? cluster : row_blocks > 1 ? 2 : 1;
     cut.row_units = cut.share_k ? row_blocks : (row_blocks + cut.cluster - 1) / cut.cluster;
@@ -166,8 +161,8 @@ struct launcher {
     if (Math::is_integer && Span == span_kind::whole && w.cols > 65536) return simple();
     if (c.family == kernel_family::simple) return simple();
     int architecture = 0;
-    QLITE_CUDA_RETURN_IF_ERROR(compiled_for(
-        direct_kernel<Math, Bits, Sums, Span, Plain, 1, 1, direct_depth<Bits, 1, Plain>, Out>, architecture));
+    QLITE_CUDA_RETURN_IF_ERROR(
+        compiled_for(direct_kernel<Math, Bits, Sums, Span, Plain, 1, 1, direct_depth, Out>, architecture));
     overlaps = may_overlap && architecture >= 90;
     const bool tensor = architecture >= 80;
     int device = 0, multiprocessors = 0, shared = 0;

@@ -283,6 +283,7 @@ struct hopper_cut {
   std::uint32_t pieces;     // with those halves
   std::uint32_t cluster;    // blocks of a cluster
   bool share_k;             // they share K; else, tokens
+  bool overlaps;            // launch_form
 };
 /// Whether the last round may be of half token blocks.
 template <int TokenTiles>
@@ -350,8 +351,9 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
   if (warpgroup == 0) {
     give_registers<40>();
     if (threadIdx.x == 0) {
-      // The first codes are on their way before the work ahead has ended, which X may come from.
-      const std::uint32_t tiles = 2 * (last_pair - first_pair), early = min(stages, tiles);
+      // The first codes are on their way before the work ahead has ended, which X may come from. Where there is nothing
+      // to wait for, X would only wait for them.
+      const std::uint32_t tiles = 2 * (last_pair - first_pair), early = cut.overlaps ? min(stages, tiles) : 0;
       const auto fill_codes = [&](std::uint32_t slot, std::uint32_t tile, std::uint32_t row_tile,
                                   std::uint32_t x_bytes) {
         arrive_expecting(full + 8 * slot, x_bytes + memory::code_bytes);
