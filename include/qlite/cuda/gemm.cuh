@@ -180,6 +180,7 @@ inline cudaError_t gemm(const X& x, const packed_view<Scheme>& w, matrix_view<T>
 
   kernels::inputs in{};
   QLITE_CUDA_RETURN_IF_ERROR(form::prepare(x, t, scratch.data, in, stream));
+  in.late = form::prepares(x) || choice.overlap;
   const kernels::weights weights = kernels::weights_of(w, t);
   const out_type out{reinterpret_cast<value*>(y.data()),
                      y.row_stride(),
@@ -193,9 +194,7 @@ inline cudaError_t gemm(const X& x, const packed_view<Scheme>& w, matrix_view<T>
   using kernels::span_kind;
   const auto run = [&](auto span) {
     constexpr span_kind kind = decltype(span)::value;
-    return kernels::launcher<math, traits::bits, sums, kind, plain, out_type>{weights, in, out, stream,
-                                                                              form::prepares(x) || choice.overlap}
-        .run(choice);
+    return kernels::launcher<math, traits::bits, sums, kind, plain, out_type>{weights, in, out, stream}.run(choice);
   };
   constexpr bool whole_tiles = detail::static_group_size<typename traits::granularity> % detail::tile_cols == 0;
   if constexpr (!traits::grouped && !traits::has_offset) {

@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(512, RowTiles* TokenTiles == 1 && Span != span
       load_codes(raw[d], warp + d * warps);
       if (warp + d * warps < w.col_tiles) source.load(w, warp + d * warps, lane, numbers[d]);
     }
-    wait_for_work_ahead();    // X may come from there; W does not
+    if (x.late) wait_for_work_ahead();    // X may come from there; W does not
     let_next_begin();
     for (std::uint32_t first = warp; first < w.col_tiles; first += Depth * warps) {
 #pragma unroll
@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(512, RowTiles* TokenTiles == 1 && Span != span
       }
     }
   }
-  wait_for_work_ahead();    // warps without a tile too
+  if (x.late) wait_for_work_ahead();    // warps without a tile too
   if (Math::is_integer && Span == span_kind::whole) product.end_whole(w, row_tile, lane);
 
   constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;

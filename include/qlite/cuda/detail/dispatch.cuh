@@ -28,15 +28,14 @@ inline cudaError_t compiled_for(Kernel kernel, int& architecture) noexcept {
 template <class Math, int Bits, bool Sums, span_kind Span, bool Plain, class Out>
 struct launcher {
   const weights& w;
-  const inputs& x;
+  inputs x;
   const Out& out;
   cudaStream_t stream;
-  bool overlaps;    // launch_form
 
   cudaError_t simple() const noexcept {
     const std::size_t warps = std::size_t{out.rows} * out.columns;
-    return launch_in_form({1, overlaps}, simple_kernel<Math, Bits, Span == span_kind::whole, Out>,
-                          blocks_for(32 * warps), 256, 0, stream, w, x, out);
+    return launch_in_form({1, x.late}, simple_kernel<Math, Bits, Span == span_kind::whole, Out>, blocks_for(32 * warps),
+                          256, 0, stream, w, x, out);
   }
 
   template <int RowTiles, int TokenTiles>
@@ -44,7 +43,7 @@ struct launcher {
     constexpr std::uint32_t rows = 16 * RowTiles, tokens = 8 * TokenTiles;
     const std::uint32_t row_blocks = (w.row_tiles + RowTiles - 1) / RowTiles;
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch_in_form({1, overlaps},
+    return launch_in_form({1, x.late},
                           direct_kernel<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles, direct_depth, Out>, blocks,
                           32 * warps, warps * tokens * (rows + 4) * sizeof(float), stream, w, x, out, row_blocks);
   }
@@ -66,7 +65,7 @@ struct launcher {
     }
     const std::uint32_t row_blocks = (w.row_tiles + warps_n * row_tiles - 1) / (warps_n * row_tiles);
     const std::size_t blocks = std::size_t{row_blocks} * ((out.rows + tokens - 1) / tokens);
-    return launch_in_form({cluster, overlaps},
+    return launch_in_form({cluster, x.late},
                           staged_kernel<Math, Bits, Sums, Span, Plain, row_tiles, TokenTiles, Depth, Out>,
                           cluster * blocks, 32 * staged_warps, shared, stream, w, x, out, row_blocks, warps_n, cluster);
   }
@@ -109,7 +108,6 @@ struct launcher {
     hopper_cut cut{};
     const std::uint32_t row_blocks = (w.row_tiles + hopper_row_tiles - 1) / hopper_row_tiles;
     cut.share_k = cluster > 1;
-    cut.overlaps = overlaps;
     if (cut.share_k && !hopper_shares_k<TokenTiles>) return cudaErrorInvalidValue;
     cut.cluster = cut.share_k ? cluster : row_blocks > 1 ? 2 : 1;
     cut.row_units = cut.share_k ? row_blocks : (row_blocks + cut.cluster - 1) / cut.cluster;
@@ -150,20 +148,20 @@ struct launcher {
     if (halves) activations.box_rows /= 2;
     QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(activations, x_half_map));
     QLITE_CUDA_RETURN_IF_ERROR(make_tensor_map(codes, code_map));
-    return launch_in_form({cut.cluster, overlaps}, kernel, clusters * cut.cluster, hopper_threads, memory::bytes,
-                          stream, w, x, out, x_map, x_half_map, code_map, cut);
+    return launch_in_form({cut.cluster, x.late}, kernel, clusters * cut.cluster, hopper_threads, memory::bytes, stream,
+                          w, x, out, x_map, x_half_map, code_map, cut);
   }
 
   cudaError_t run(kernel_choice c) noexcept {
-    const bool may_overlap = overlaps;    // in code that waits
-    overlaps = false;
+    const bool late = x.late;    // where the code can wait
+    x.late = false;
     // Longer integer sums would overflow; they are rare enough to be left to the simple kernel.
     if (Math::is_integer && Span == span_kind::whole && w.cols > 65536) return simple();
     if (c.family == kernel_family::simple) return simple();
     int architecture = 0;
     QLITE_CUDA_RETURN_IF_ERROR(
         compiled_for(direct_kernel<Math, Bits, Sums, Span, Plain, 1, 1, direct_depth, Out>, architecture));
-    overlaps = may_overlap && architecture >= 90;
+    x.late = late && architecture >= 90;
     const bool tensor = architecture >= 80;
     int device = 0, multiprocessors = 0, shared = 0;
     QLITE_CUDA_RETURN_IF_ERROR(cudaGetDevice(&device));

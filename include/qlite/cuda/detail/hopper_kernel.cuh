@@ -283,7 +283,6 @@ struct hopper_cut {
   std::uint32_t pieces;     // with those halves
   std::uint32_t cluster;    // blocks of a cluster
   bool share_k;             // they share K; else, tokens
-  bool overlaps;            // launch_form
 };
 /// Whether the last round may be of half token blocks.
 template <int TokenTiles>
@@ -353,7 +352,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     if (threadIdx.x == 0) {
       // The first codes are on their way before the work ahead has ended, which X may come from. Where there is nothing
       // to wait for, X would only wait for them.
-      const std::uint32_t tiles = 2 * (last_pair - first_pair), early = cut.overlaps ? min(stages, tiles) : 0;
+      const std::uint32_t tiles = 2 * (last_pair - first_pair), early = x.late ? min(stages, tiles) : 0;
       const auto fill_codes = [&](std::uint32_t slot, std::uint32_t tile, std::uint32_t row_tile,
                                   std::uint32_t x_bytes) {
         arrive_expecting(full + 8 * slot, x_bytes + memory::code_bytes);
@@ -365,7 +364,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
       };
       for (std::uint32_t s = 0; s < early; ++s)
         fill_codes(s, 2 * first_pair + s, place_of(first_piece).row_tile, x_bytes_of(first_piece));
-      wait_for_work_ahead();
+      if (x.late) wait_for_work_ahead();
       let_next_begin();
       std::uint32_t slot = 0, parity = 1, filled = 0;
       for (std::uint32_t piece = first_piece; piece < cut.pieces; piece += step) {
@@ -420,7 +419,7 @@ __global__ void __launch_bounds__(QLITE_CUDA_HOPPER_BOUND, 1)
     };
     [[maybe_unused]] const code_reader<Math, Bits> reader(base + memory::x_bytes + warp * tile_size, lane);
 
-    wait_for_work_ahead();    // it may still read Y's memory, or write what comes with X
+    if (x.late) wait_for_work_ahead();    // it may still read Y's memory, or write what comes with X
     // A piece of the first `tiles` of the block's token tiles.
     const auto work = [&](std::uint32_t piece, auto tiles) {
       constexpr int Tiles = decltype(tiles)::value;

@@ -68,6 +68,7 @@ struct inputs {
   std::uint32_t rows, cols;
   const float* scales;           // of bytes: [rows, scale_groups]
   std::uint32_t scale_groups;    // 1: one per token
+  bool late;                     // what is ahead in the stream may still run, and all of this come from there
 };
 
 }    // namespace kernels

@@ -29,7 +29,8 @@ QLITE_DEVICE uint4 load_once(const void* p) {
 }
 
 /// Programmatic dependent launch: a kernel that was started so (launch.cuh) runs while the one ahead of it in the
-/// stream still does. Waits until that has ended and its writes are seen; else returns at once.
+/// stream still does. Waits until that has ended and its writes are seen. In a kernel that was not there is nothing to
+/// wait for, but to find that out takes time too (inputs::late says so).
 QLITE_DEVICE void wait_for_work_ahead() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");

@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
   };
 
   warp_product<Math, Bits, Sums, Span, Plain, RowTiles, TokenTiles> product(w);
-  wait_for_work_ahead();
+  if (x.late) wait_for_work_ahead();
   let_next_begin();
 #pragma unroll 1
   for (std::uint32_t s = 0; s + 1 < ring; ++s) fill(s, s);
