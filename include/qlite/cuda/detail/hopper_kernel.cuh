@@ -41,8 +41,9 @@ struct hopper_memory {
   static constexpr std::uint32_t x_bytes = 8 * TokenTiles * Math::row_bytes;
   static constexpr std::uint32_t code_bytes = hopper_row_tiles * 128 * Bits;
   static constexpr std::uint32_t stage = x_bytes + code_bytes;
-  static constexpr std::uint32_t room = 227 * 1024 - 1024 - hopper_row_tiles * hopper_buffer - 256;
-  static constexpr std::uint32_t most = Math::is_integer || TokenTiles <= 8 ? 12 : 8;
+  static constexpr std::uint32_t room = 227 * 1024 - 1024 - hopper_row_tiles * hopper_buffer - 512;
+  // With few tokens it is bytes under way that count.
+  static constexpr std::uint32_t most = TokenTiles <= 8 ? 20 : Math::is_integer ? 12 : 8;
   static constexpr std::uint32_t stages = room / stage < most ? room / stage : most;
   static constexpr std::uint32_t buffers_at = stages * stage,
                                  barriers_at = buffers_at + hopper_row_tiles * hopper_buffer;
