@@ -68,7 +68,7 @@ inline double staged_cost(const product_shape& s, const kernel_choice& c) noexce
   const auto sms = static_cast<std::size_t>(s.multiprocessors);
   if (c.cluster > 1 && blocks > sms * together) return 1e30;    // more waves need no cluster
   const std::size_t waves = ceiling(blocks, sms * together), on_sm = blocks > sms ? together : 1;
-  double tile = (s.integer ? 0.5 : 1.0) * c.token_tiles + 4.5;
+  double tile = (s.integer ? 0.7 : 1.0) * c.token_tiles + 4.5;
   if (c.token_tiles == 16 && c.warps == 8) tile *= 0.87;    // two tiles to a barrier
   if (c.token_tiles == 4 && on_sm == 1) tile *= 1.2;        // nothing else to do while a stage is on its way
   const double tiles = static_cast<double>(ceiling(col_tiles, along_k * c.cluster));
@@ -102,7 +102,7 @@ inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexce
                                       {3.4, 1.5, 1.5, 0.68, 0.68}},
                                      {{3.5, 0.5, 5.5, 0.135, 0.225},
                                       {3.5, 0.5, 5.5, 0.155, 0.25},
-                                      {3.0, 1.0, 8.0, 0.19, 0.295},
+                                      {3.0, 1.0, 10.0, 0.19, 0.295},
                                       {3.0, 1.5, 1.5, 0.305, 0.385}}};
   const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
   // Clusters that are under way at once on the 132 multiprocessors of an H100 or H200, whose groups of 16 or 18 each
