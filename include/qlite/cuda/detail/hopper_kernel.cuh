@@ -62,22 +62,21 @@ struct hopper_memory {
 template <class Math, int Bits>
 struct code_reader {
   using words = std::uint32_t[Bits / 4][2][4];
-  std::uint32_t at, pair;
+  std::uint32_t at[4], pair;
 
   /// `tile`: address of the warp's tile in the first stage.
-  QLITE_DEVICE code_reader(std::uint32_t tile, std::uint32_t lane)
-      : at(keep(tile + 64 * (lane / 4) + 16 * (lane / 8 % 4) + 4 * (lane / 2 % 2))),
-        pair(keep((lane & 1) != 0 ? 0x7351u : 0x6240u)) {}
-  /// `stage`: of the ring, in bytes.
+  QLITE_DEVICE code_reader(std::uint32_t tile, std::uint32_t lane) : pair(keep((lane & 1) != 0 ? 0x7351u : 0x6240u)) {
+    const std::uint32_t g = lane / 4;
+#pragma unroll
+    for (std::uint32_t c = 0; c < 4; ++c) at[c] = keep(tile + 64 * g + 16 * (c ^ (g / 2 % 4)) + 4 * (lane / 2 % 2));
+  }
   QLITE_DEVICE void load(std::uint32_t stage, words& to) const {
 #pragma unroll
-    for (std::uint32_t c = 0; c < 4; ++c) {
-      const std::uint32_t from = (at + stage) ^ 16 * c;
+    for (int p = 0; p < Bits / 4; ++p)
 #pragma unroll
-      for (int p = 0; p < Bits / 4; ++p)
+      for (int h = 0; h < 2; ++h)
 #pragma unroll
-        for (int h = 0; h < 2; ++h) load_shared(to[p][h][c], from + 512 * p + 8 * h);
-    }
+        for (int c = 0; c < 4; ++c) load_shared(to[p][h][c], at[c] + stage + 512 * p + 8 * h);
   }
   /// The fragments of half h.
   QLITE_DEVICE void decode(const words& from, const typename Math::zeros& zeros, int h,
@@ -223,11 +222,6 @@ QLITE_DEVICE void write_sums(Sum&& sum, Factors&& factors, std::byte* buffer, st
     const std::uint32_t from = shared_address(buffer);
     const std::uint32_t to = from + 128 * m + 16 * ((2 * warp + lane / 8 % 2) ^ (m % 8));
     const std::uint32_t read = 4 * warp + lane / 8, read_at = from + 128 * read + 16 * (lane % 8 ^ read % 8);
-    // Where none of it is beyond Y and runs lie on 16-byte boundaries, nothing has to be asked for each.
-    const std::uint32_t column = row + 8 * (lane % 8);
-    typename Out::element* y = out.data + std::size_t{token + read} * out.stride + column;
-    const bool inside = token + 8 * TokenTiles <= out.rows && row + 64 <= out.columns &&
-                        (reinterpret_cast<std::size_t>(y) | out.stride * sizeof *y) % 16 == 0;
     const std::uint32_t columns[2] = {min(row + 16 * warp + g, out.columns - 1),
                                       min(row + 16 * warp + g + 8, out.columns - 1)};
 #pragma unroll
@@ -252,11 +246,7 @@ QLITE_DEVICE void write_sums(Sum&& sum, Factors&& factors, std::byte* buffer, st
       sync_threads(2 + warpgroup, 128);
       uint4 run;
       load_shared(run, read_at + half);
-      if (inside)
-        *reinterpret_cast<uint4*>(y) = run;
-      else
-        out.store_run(run, token + 8 * first + read, column);
-      y += std::size_t{8 * batch} * out.stride;
+      out.store_run(run, token + 8 * first + read, row + 8 * (lane % 8));
     }
   } else {
     auto* const part = reinterpret_cast<float*>(buffer + warp * hopper_buffer);
