@@ -61,8 +61,8 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
   const auto tile_of = [&](std::uint32_t stage) { return (stage * cluster + rank) * stage_tiles; };
   auto* const memory = reinterpret_cast<std::byte*>(shared_memory);
 
-  // Thread i copies chunk i % chunks of some rows of X. Rows of W and of X beyond the last stand for the last: their
-  // results are not stored. What lies beyond K is zero in X.
+  // Thread i copies chunk i % chunks of some rows of X. Rows of W beyond the last stand for the last: their results are
+  // not stored. What lies beyond X is zero: it would take the time of many threads that read one row.
   constexpr std::uint32_t pass = 32 * staged_warps / chunks;    // rows that all threads copy at once
   constexpr std::uint32_t k_step = pass > tokens ? pass / tokens : 1, repeats = pass > tokens ? 1 : tokens / pass;
   const std::uint32_t chunk = threadIdx.x % chunks, copied_row = threadIdx.x / chunks;
@@ -86,9 +86,11 @@ __global__ void __launch_bounds__(32 * staged_warps, TokenTiles <= 4 ? 2 : 1)
         const std::byte* const from = x_from + (present ? tile * Math::row_bytes : 0);
         std::byte* const at = to + x_place + (kk - copied_k) * tokens * Math::row_bytes;
 #pragma unroll
-        for (std::uint32_t i = 0; i < repeats; ++i)
-          copy_async(at + i * pass * Math::row_bytes,
-                     from + min(token0 + copied_token + i * pass, x.rows - 1) * x.row_bytes, present);
+        for (std::uint32_t i = 0; i < repeats; ++i) {
+          const std::uint32_t row = token0 + copied_token + i * pass;
+          copy_async(at + i * pass * Math::row_bytes, from + min(row, x.rows - 1) * x.row_bytes,
+                     present && row < x.rows);
+        }
       }
       std::byte* const at = to + x_bytes + warp * depth * RowTiles * tile_size + 16 * lane;
 #pragma unroll
