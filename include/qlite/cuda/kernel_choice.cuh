@@ -10,8 +10,8 @@ enum class kernel_family : std::uint8_t {
   simple,       ///< detail/simple_kernel.cuh: any GPU
   direct,       ///< detail/direct_kernel.cuh: sm_80 and newer, few tokens
   staged,       ///< detail/staged_kernel.cuh and block_kernel.cuh: sm_80 and newer, more tokens
-  hopper    ///< detail/hopper_kernel.cuh: sm_90a, many tokens; weight-only, no offsets; groups of a multiple of 32 with
-            ///< float16 scales, or one group
+  hopper    ///< detail/hopper_kernel.cuh: sm_90a, more than 16 tokens; weight-only, no offsets; groups of a multiple of
+            ///< 32 with float16 scales, or one group
 };
 
 /// A kernel and its cut. For a fixed choice a result is a function of the inputs alone; rows of X never influence each

@@ -1,5 +1,5 @@
-// Products with many tokens on Hopper: wgmma with the weights as its register operand. INT8 times INT8 needs no
-// decoding: there both operands are taken from shared memory, where the packed tiles lie as wgmma wants them.
+// Products with more than a few tokens on Hopper: wgmma with the weights as its register operand. INT8 times INT8 needs
+// no decoding: there both operands are taken from shared memory, where the packed tiles lie as wgmma wants them.
 //
 // A block computes 128 rows of W (eight row tiles) for TokenTiles x 8 tokens, 32 to 256, with three warpgroups. The
 // first moves data: one thread of it has the copy engine fill a ring of stages, each 64 k of X (rows of 128 bytes,
