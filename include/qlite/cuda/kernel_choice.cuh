@@ -27,9 +27,10 @@ struct kernel_choice {
   std::uint8_t warps = 0;          ///< direct: of a block, 1 to 16. staged: along the rows of W, 1, 2, 4 or 8
   std::uint8_t cluster = 1;    ///< blocks that share K. staged on sm_90 and newer: 1, 2, 4 or 8; hopper: 1 to 8, but 1
                                ///< where token_tiles is 32
-  /// Begin while the work ahead in the stream still runs: weights are on their way once what is ahead ends. For that W
-  /// must not be written by a kernel that itself lets others begin before it ends (programmatic dependent launch); what
-  /// qlite starts does not. On sm_90 and newer; elsewhere without effect.
+  /// Begin while the kernel ahead in the stream still runs, and read W before its writes are seen (programmatic
+  /// dependent launch). So that kernel must not be the one that writes W, `pack` and `quantize` included: synchronize
+  /// once after packing. On sm_90 and newer; without effect elsewhere and for the simple and the block kernel. Not part
+  /// of a choice's text, nor measured by `tune`, which leaves it false.
   bool overlap = false;
 };
 
