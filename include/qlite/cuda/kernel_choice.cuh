@@ -1,6 +1,7 @@
 // Which kernel multiplies, and how it cuts the work: a small table, and the type by which a caller overrides it.
 #pragma once
 
+#include <qlite/core/bits.hpp>
 #include <qlite/cuda/detail/config.cuh>
 
 QLITE_CUDA_BEGIN_NAMESPACE
@@ -56,9 +57,8 @@ namespace kernels {
 /// each for its tokens and for work that does not depend on them (decoding, filling a stage), in units of what a warp
 /// takes for one tile of W by 8 tokens; blocks come in waves. The constants fit sweeps on an H100 within about 15 %.
 inline double staged_cost(const product_shape& s, const kernel_choice& c) noexcept {
-  const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
-  const std::size_t row_tiles = ceiling(s.n, 16), col_tiles = ceiling(s.k, 64), tokens = 8u * c.token_tiles;
-  const std::size_t blocks = ceiling(row_tiles, 2u * c.warps) * ceiling(s.m, tokens) * c.cluster;
+  const std::size_t row_tiles = ceil_div(s.n, 16), col_tiles = ceil_div(s.k, 64), tokens = 8u * c.token_tiles;
+  const std::size_t blocks = ceil_div(row_tiles, 2u * c.warps) * ceil_div(s.m, tokens) * c.cluster;
   const std::size_t along_k = 8u / c.warps;
   const std::size_t stage =
       along_k * (tokens * (s.integer ? 64 : 128) + 256u * c.warps * static_cast<unsigned>(s.bits));
@@ -68,26 +68,40 @@ inline double staged_cost(const product_shape& s, const kernel_choice& c) noexce
   const std::size_t together = c.token_tiles == 4 && 2 * ring * stage <= s.shared_bytes ? 2 : 1;
   const auto sms = static_cast<std::size_t>(s.multiprocessors);
   if (c.cluster > 1 && blocks > sms * together) return 1e30;    // more waves need no cluster
-  const std::size_t waves = ceiling(blocks, sms * together), on_sm = blocks > sms ? together : 1;
+  const std::size_t waves = ceil_div(blocks, sms * together), on_sm = blocks > sms ? together : 1;
   double tile = (s.integer ? 0.7 : 1.0) * c.token_tiles + 4.5;
   if (c.token_tiles == 16 && c.warps == 8) tile *= 0.87;    // two tiles to a barrier
   if (c.token_tiles == 4 && on_sm == 1) tile *= 1.2;        // nothing else to do while a stage is on its way
-  const double tiles = static_cast<double>(ceiling(col_tiles, along_k * c.cluster));
+  const double tiles = static_cast<double>(ceil_div(col_tiles, along_k * c.cluster));
   const double adding = c.cluster == 1 ? 0.0 : s.integer && c.token_tiles == 16 ? 66.0 : 16.0;
   return 2.5 + 0.097 * (static_cast<double>(waves * on_sm) * tiles * tile + adding);
 }
 
+/// Of the pieces of a persistent kernel, `at_once` of which are under way at a time, those left for a last round that
+/// are cut in halves instead: all that are left, if their halves fit into one round.
+QLITE_INLINE std::size_t pieces_to_halve(std::size_t pieces, std::size_t at_once) noexcept {
+  const std::size_t left = pieces % at_once;
+  return 2 * left <= at_once ? left : 0;
+}
+/// Rounds that pieces take; a last one of halves counts 0.6, as measured.
+inline double rounds_of(std::size_t pieces, std::size_t at_once, bool halves) noexcept {
+  const auto rounds = static_cast<double>(ceil_div(pieces, at_once));
+  return halves && pieces_to_halve(pieces, at_once) != 0 ? rounds - 0.4 : rounds;
+}
+
+/// The cut of the staged family that stands for the kernel of large blocks.
+inline constexpr kernel_choice block_choice{kernel_family::staged, 4, 16, 4, 1};
+
 /// What the kernel of large blocks costs: pieces of 256 rows by 128 tokens, one at a time on a multiprocessor.
 inline double block_cost(const product_shape& s) noexcept {
-  const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
-  const std::size_t pieces = ceiling(s.n, 256) * ceiling(s.m, 128), sms = static_cast<std::size_t>(s.multiprocessors);
-  const std::size_t left = pieces % sms;
-  auto rounds = static_cast<double>(ceiling(pieces, sms));
-  if (left != 0 && 2 * left <= sms) rounds -= 0.4;    // a last round of half pieces (detail/dispatch.cuh)
-  return 4.0 + rounds * (1.05 * static_cast<double>(ceiling(s.k, 64)) + 2.0);
+  const std::size_t pieces = ceil_div(s.n, 256) * ceil_div(s.m, 128);
+  const double tiles = static_cast<double>(ceil_div(s.k, 64));
+  return 4.0 + rounds_of(pieces, static_cast<std::size_t>(s.multiprocessors), true) * (1.05 * tiles + 2.0);
 }
 
 inline constexpr unsigned hopper_token_tiles[] = {4, 8, 16, 32};
+/// Blocks of a cluster that can share K. Where each has 256 tokens, that pays for no shape.
+constexpr unsigned hopper_clusters(unsigned token_tiles) noexcept { return token_tiles < 32 ? 8 : 1; }
 
 /// What a cut of the Hopper kernel costs, in the same unit: a start, and for each round of blocks its tiles of K and an
 /// end, which is longer where blocks share K. INT8 activations leave so little to compute that a tile takes longer the
@@ -105,28 +119,22 @@ inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexce
                                       {3.5, 0.5, 5.5, 0.155, 0.25},
                                       {3.0, 1.0, 10.0, 0.19, 0.295},
                                       {3.0, 1.5, 1.5, 0.305, 0.385}}};
-  const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
   // Clusters that are under way at once on the 132 multiprocessors of an H100 or H200, whose groups of 16 or 18 each
   // hold whole ones only.
   constexpr std::size_t fitting[8] = {132, 66, 39, 30, 22, 17, 15, 15};
   const auto sms = static_cast<std::size_t>(s.multiprocessors);
-  const costs& cost = of[s.integer ? 1 : 0][c.token_tiles == 4    ? 0
-                                            : c.token_tiles == 8  ? 1
-                                            : c.token_tiles == 16 ? 2
-                                                                  : 3];
-  const std::size_t row_blocks = ceiling(s.n, 128), token_blocks = ceiling(s.m, 8u * c.token_tiles);
+  std::size_t size = 0;
+  while (hopper_token_tiles[size] < c.token_tiles) ++size;
+  const costs& cost = of[s.integer ? 1 : 0][size];
+  const std::size_t row_blocks = ceil_div(s.n, 128), token_blocks = ceil_div(s.m, 8u * c.token_tiles);
   const bool share_k = c.cluster > 1;
   const std::size_t cluster = share_k ? c.cluster : row_blocks > 1 ? 2 : 1;    // else they share tokens
-  const std::size_t pieces = (share_k ? row_blocks : ceiling(row_blocks, cluster)) * token_blocks;
-  std::size_t fit = fitting[cluster - 1] * sms / 132;
-  if (fit == 0) fit = 1;
-  const std::size_t left = pieces % fit;
-  auto rounds = static_cast<double>(ceiling(pieces, fit));
-  // A last round of half token blocks (detail/dispatch.cuh).
-  if (c.token_tiles == 32 && pieces > fit && left != 0 && 2 * left <= fit) rounds -= 0.4;
+  const std::size_t pieces = (share_k ? row_blocks : ceil_div(row_blocks, cluster)) * token_blocks;
+  const std::size_t fit = max_of<std::size_t>(fitting[cluster - 1] * sms / 132, 1);
+  const double rounds = rounds_of(pieces, fit, c.token_tiles == 32 && pieces > fit);
   const double at_work = static_cast<double>((pieces < fit ? pieces : fit) * cluster) / static_cast<double>(sms);
   const double busy = at_work <= 0.5 ? 0.0 : at_work >= 0.9 ? 1.0 : (at_work - 0.5) / 0.4;
-  const double tiles = 2.0 * static_cast<double>(ceiling(ceiling(s.k, 128), share_k ? cluster : 1));
+  const double tiles = 2.0 * static_cast<double>(ceil_div(ceil_div(s.k, 128), share_k ? cluster : 1));
   const double tile = cost.alone + busy * (cost.busy - cost.alone);
   return cost.start - (share_k ? 3.0 : 0.0) + rounds * (tiles * tile + (share_k ? cost.sharing_end : cost.end));
 }
@@ -134,7 +142,7 @@ inline double hopper_cost(const product_shape& s, const kernel_choice& c) noexce
 }    // namespace kernels
 
 /// The table: a fixed cut for m <= 16, so that the order of sums depends on n, k and bits alone; beyond, the cheapest
-/// of a few cuts of the staged and the Hopper kernel.
+/// of a few cuts of the staged, the block and the Hopper kernel.
 inline kernel_choice choose_kernel(const product_shape& s) noexcept {
   kernel_choice best;
   const std::size_t row_tiles = s.n / 16 + (s.n % 16 != 0);
@@ -160,15 +168,9 @@ inline kernel_choice choose_kernel(const product_shape& s) noexcept {
         const double cost = kernels::staged_cost(s, c);
         if (cost < least) least = cost, best = c;
       }
-  if (s.blocks && kernels::block_cost(s) < least) {
-    least = kernels::block_cost(s);
-    best.family = kernel_family::staged;
-    best.row_tiles = best.warps = 4;
-    best.token_tiles = 16;
-    best.cluster = 1;
-  }
+  if (s.blocks && kernels::block_cost(s) < least) least = kernels::block_cost(s), best = kernels::block_choice;
   for (const unsigned tokens : kernels::hopper_token_tiles)
-    for (unsigned cluster = 1; s.hopper && cluster <= (tokens == 32 ? 1u : 8u); ++cluster) {
+    for (unsigned cluster = 1; s.hopper && cluster <= kernels::hopper_clusters(tokens); ++cluster) {
       kernel_choice c;
       c.family = kernel_family::hopper;
       c.token_tiles = static_cast<std::uint8_t>(tokens);

@@ -93,9 +93,9 @@ cudaError_t for_each_candidate(const product_shape& s, Visit&& visit) {
     for (const unsigned warps : {1u, 2u, 4u, 8u})
       for (const unsigned cluster : {1u, 2u, 4u})
         QLITE_CUDA_RETURN_IF_ERROR(visit(make(kernel_family::staged, 2, tokens, warps, cluster)));
-  QLITE_CUDA_RETURN_IF_ERROR(visit(make(kernel_family::staged, 4, 16, 4, 1)));
+  QLITE_CUDA_RETURN_IF_ERROR(visit(block_choice));
   for (const unsigned tokens : hopper_token_tiles)
-    for (unsigned cluster = 1; cluster <= 8; ++cluster)
+    for (unsigned cluster = 1; cluster <= hopper_clusters(tokens); ++cluster)
       QLITE_CUDA_RETURN_IF_ERROR(visit(make(kernel_family::hopper, 0, tokens, 0, cluster)));
   return cudaSuccess;
 }

@@ -108,8 +108,8 @@ struct unit_cursor {
 #pragma unroll
     for (int r = 0; r < RowTiles; ++r) {
       const float2 last = __half22float2(halves(now[r])), unit = __half22float2(halves(ahead[r]));
-      ratio[r][0] = __fmul_rn(last.x, inverse(unit.x));
-      ratio[r][1] = __fmul_rn(last.y, inverse(unit.y));
+      ratio[r][0] = __fmul_rn(last.x, reciprocal(unit.x));
+      ratio[r][1] = __fmul_rn(last.y, reciprocal(unit.y));
       now[r] = ahead[r];
     }
   }
@@ -128,12 +128,6 @@ struct unit_cursor {
 
  private:
   QLITE_DEVICE static __half2 halves(const std::uint32_t& pair) { return *reinterpret_cast<const __half2*>(&pair); }
-  /// Within a unit in the last place.
-  QLITE_DEVICE static float inverse(float x) {
-    float r;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
-    return r;
-  }
 };
 
 /// Span: `whole` or `tile`.

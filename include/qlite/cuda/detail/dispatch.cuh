@@ -34,8 +34,8 @@ struct launcher {
 
   cudaError_t simple() const noexcept {
     const std::size_t warps = std::size_t{out.rows} * out.columns;
-    return launch_in_form({1, x.late}, simple_kernel<Math, Bits, Span == span_kind::whole, Out>, blocks_for(32 * warps),
-                          256, 0, stream, w, x, out);
+    return launch(simple_kernel<Math, Bits, Span == span_kind::whole, Out>, blocks_for(32 * warps), 256, 0, stream, w,
+                  x, out);
   }
 
   template <int RowTiles, int TokenTiles>
@@ -85,8 +85,7 @@ struct launcher {
     const std::size_t pieces = std::size_t{cut.row_blocks} * cut.token_blocks;
     if (pieces > 0x7fffffffu) return cudaErrorInvalidValue;
     const auto at_once = static_cast<std::size_t>(multiprocessors);
-    // What is left for a last round is cut in halves if these fit into one.
-    const std::size_t left = 2 * (pieces % at_once) <= at_once ? pieces % at_once : 0;
+    const std::size_t left = pieces_to_halve(pieces, at_once);
     cut.wide = static_cast<std::uint32_t>(pieces - left);
     cut.pieces = static_cast<std::uint32_t>(pieces + left);
     return launch(block_kernel<Math, Bits, Span, Out>, cut.sums_at == 0 || cut.pieces < at_once ? cut.pieces : at_once,
@@ -108,17 +107,16 @@ struct launcher {
     hopper_cut cut{};
     const std::uint32_t row_blocks = (w.row_tiles + hopper_row_tiles - 1) / hopper_row_tiles;
     cut.share_k = cluster > 1;
-    if (cut.share_k && !hopper_shares_k<TokenTiles>) return cudaErrorInvalidValue;
+    if (cluster < 1 || cluster > hopper_clusters(TokenTiles)) return cudaErrorInvalidValue;
     cut.cluster = cut.share_k ? cluster : row_blocks > 1 ? 2 : 1;
     cut.row_units = cut.share_k ? row_blocks : (row_blocks + cut.cluster - 1) / cut.cluster;
     cut.token_blocks = (out.rows + 8 * TokenTiles - 1) / (8 * TokenTiles);
     const std::size_t pieces = std::size_t{cut.row_units} * cut.token_blocks;
     if (pieces > 0x7fffffffu) return cudaErrorInvalidValue;
-    const std::size_t at_once = static_cast<std::size_t>(multiprocessors) / cut.cluster;
+    const std::size_t at_once = max_of<std::size_t>(static_cast<std::size_t>(multiprocessors) / cut.cluster, 1);
     const std::size_t clusters = cut.share_k || pieces < at_once ? pieces : at_once;
-    // What is left for a last round is cut in halves if these fit into one.
     constexpr bool halves = hopper_halves<TokenTiles>;
-    const std::size_t left = halves && pieces > clusters && 2 * (pieces % clusters) <= clusters ? pieces % clusters : 0;
+    const std::size_t left = halves ? pieces_to_halve(pieces, clusters) : 0;
     cut.wide = static_cast<std::uint32_t>(pieces - left);
     cut.pieces = static_cast<std::uint32_t>(pieces + left);
     CUtensorMap x_map, x_half_map, code_map;
@@ -153,15 +151,13 @@ struct launcher {
   }
 
   cudaError_t run(kernel_choice c) noexcept {
-    const bool late = x.late;    // where the code can wait
-    x.late = false;
     // Longer integer sums would overflow; they are rare enough to be left to the simple kernel.
     if (Math::is_integer && Span == span_kind::whole && w.cols > 65536) return simple();
     if (c.family == kernel_family::simple) return simple();
     int architecture = 0;
     QLITE_CUDA_RETURN_IF_ERROR(
         compiled_for(direct_kernel<Math, Bits, Sums, Span, Plain, 1, 1, direct_depth, Out>, architecture));
-    x.late = late && architecture >= 90;
+    x.late = x.late && architecture >= 90;    // in code that can wait
     const bool tensor = architecture >= 80;
     int device = 0, multiprocessors = 0, shared = 0;
     QLITE_CUDA_RETURN_IF_ERROR(cudaGetDevice(&device));
@@ -210,7 +206,6 @@ struct launcher {
     if constexpr (for_hopper) {
       if (c.family == kernel_family::hopper) {
         if (!on_hopper) return cudaErrorInvalidValue;
-        if (c.cluster < 1 || c.cluster > 8) return cudaErrorInvalidValue;
         switch (c.token_tiles) {
           case 4:
             return hopper<4>(c.cluster, multiprocessors);

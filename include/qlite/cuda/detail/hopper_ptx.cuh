@@ -60,11 +60,6 @@ QLITE_DEVICE void fetch_ahead(const void* p) { asm volatile("prefetch.global.L2 
 QLITE_DEVICE void fetch_map(const CUtensorMap& matrix) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&matrix) : "memory");
 }
-QLITE_DEVICE float reciprocal(float x) {
-  float r;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
-  return r;
-}
 
 QLITE_DEVICE void init_barrier(std::uint32_t barrier, std::uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
@@ -198,30 +193,28 @@ QLITE_DEVICE std::uint64_t rows_in_memory(std::uint32_t address) {
   "%123, %124, %125, %126, %127"
 #define QLITE_CUDA_0_127 QLITE_CUDA_0_63 ", " QLITE_CUDA_64_127
 // The numbers of the operands behind the accumulator's.
-#define QLITE_CUDA_WGMMA(n, count, list, a0, a1, a2, a3, b0)                                                       \
-  QLITE_DEVICE void multiply_async(float(&d)[count], const std::uint32_t(&a)[4], std::uint64_t b, __half) {        \
-    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.f16.f16 {" list "}, {%" #a0 ", %" #a1 ", %" #a2   \
-                 ", %" #a3 "}, %" #b0 ", 1, 1, 1, 0;"                                                              \
-                 : QLITE_CUDA_D##count("+f", 0)                                                                    \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                            \
-  }                                                                                                                \
-  QLITE_DEVICE void multiply_async(float(&d)[count], const std::uint32_t(&a)[4], std::uint64_t b, __nv_bfloat16) { \
-    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" list "}, {%" #a0 ", %" #a1 ", %" #a2 \
-                 ", %" #a3 "}, %" #b0 ", 1, 1, 1, 0;"                                                              \
-                 : QLITE_CUDA_D##count("+f", 0)                                                                    \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                            \
-  }                                                                                                                \
-  /* The same of signed bytes, with 32 k; a too is in shared memory. */                                            \
-  QLITE_DEVICE void multiply_async(std::int32_t(&d)[count], std::uint64_t a, std::uint64_t b) {                    \
-    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k32.s32.s8.s8 {" list "}, %" #a0 ", %" #a1 ", 1;"         \
-                 : QLITE_CUDA_D##count("+r", 0)                                                                    \
-                 : "l"(a), "l"(b));                                                                                \
+#define QLITE_CUDA_WGMMA_FLOAT(element, type, n, count, list, a0, a1, a2, a3, b0)                                \
+  QLITE_DEVICE void multiply_async(float(&d)[count], const std::uint32_t(&a)[4], std::uint64_t b, element) {     \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." type "." type " {" list "}, {%" #a0 ", %" #a1 \
+                 ", %" #a2 ", %" #a3 "}, %" #b0 ", 1, 1, 1, 0;"                                                  \
+                 : QLITE_CUDA_D##count("+f", 0)                                                                  \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                                          \
+  }
+#define QLITE_CUDA_WGMMA(n, count, list, a0, a1, a2, a3, b0)                                               \
+  QLITE_CUDA_WGMMA_FLOAT(__half, "f16", n, count, list, a0, a1, a2, a3, b0)                                \
+  QLITE_CUDA_WGMMA_FLOAT(__nv_bfloat16, "bf16", n, count, list, a0, a1, a2, a3, b0)                        \
+  /* The same of signed bytes, with 32 k; a too is in shared memory. */                                    \
+  QLITE_DEVICE void multiply_async(std::int32_t(&d)[count], std::uint64_t a, std::uint64_t b) {            \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k32.s32.s8.s8 {" list "}, %" #a0 ", %" #a1 ", 1;" \
+                 : QLITE_CUDA_D##count("+r", 0)                                                            \
+                 : "l"(a), "l"(b));                                                                        \
   }
 QLITE_CUDA_WGMMA(32, 16, QLITE_CUDA_0_15, 16, 17, 18, 19, 20)
 QLITE_CUDA_WGMMA(64, 32, QLITE_CUDA_0_31, 32, 33, 34, 35, 36)
 QLITE_CUDA_WGMMA(128, 64, QLITE_CUDA_0_63, 64, 65, 66, 67, 68)
 QLITE_CUDA_WGMMA(256, 128, QLITE_CUDA_0_127, 128, 129, 130, 131, 132)
 #undef QLITE_CUDA_WGMMA
+#undef QLITE_CUDA_WGMMA_FLOAT
 #undef QLITE_CUDA_0_127
 #undef QLITE_CUDA_64_127
 #undef QLITE_CUDA_0_63

@@ -20,9 +20,8 @@ QLITE_INLINE unsigned blocks_for(std::size_t count) noexcept {
 
 /// How a kernel is started beside its size.
 struct launch_form {
-  unsigned cluster = 1;    // blocks that form a cluster
-  bool overlaps =
-      false;    // begins while the kernel ahead of it still runs, and waits itself (ptx.cuh); sm_90 and newer
+  unsigned cluster = 1;     // blocks that form a cluster
+  bool overlaps = false;    // begins while the kernel ahead still runs, and waits itself (ptx.cuh); sm_90 and newer
 };
 
 /// Starts a kernel in a form of its own; its status, not that of anything earlier.

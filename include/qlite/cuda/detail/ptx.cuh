@@ -28,6 +28,13 @@ QLITE_DEVICE uint4 load_once(const void* p) {
   return v;
 }
 
+/// Within a unit in the last place.
+QLITE_DEVICE float reciprocal(float x) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+
 /// Programmatic dependent launch: a kernel that was started so (launch.cuh) runs while the one ahead of it in the
 /// stream still does. Waits until that has ended and its writes are seen. In a kernel that was not there is nothing to
 /// wait for, but to find that out takes time too (inputs::late says so).

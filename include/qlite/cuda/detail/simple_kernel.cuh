@@ -24,8 +24,6 @@ QLITE_DEVICE float number_at(const std::byte* numbers, std::size_t n, bool wide)
 
 template <class Math, int Bits, bool Whole, class Out>
 __global__ void __launch_bounds__(256) simple_kernel(weights w, inputs x, Out out) {
-  if (x.late) wait_for_work_ahead();
-  let_next_begin();
   const std::uint32_t lane = threadIdx.x % 32;
   const std::size_t count = std::size_t{out.rows} * out.columns, warps = std::size_t{gridDim.x} * blockDim.x / 32;
   const bool whole = Whole && Math::is_integer && w.cols <= 65536;    // an integer sum spans at most so many k
